@@ -1,1 +1,15 @@
+//! Blocks on disk and in memory: what a node keeps, for how long, and how files get in and out.
+//!
+//! Start reading at [`BlockStore`] and [`BlockSource`], the two traits that every crate above
+//! programs against; [`MemoryStore`] is the shortest implementation and shows what they mean.
 
+mod block;
+mod blocks;
+mod error;
+mod key;
+mod memory;
+
+pub use block::Block;
+pub use blocks::{BlockSource, BlockStore, Location, MAX_BLOCK_LEN};
+pub use error::{SourceError, StoreError};
+pub use memory::MemoryStore;

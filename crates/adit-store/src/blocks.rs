@@ -1,0 +1,96 @@
+//! The two traits that everybody above this crate programs against.
+
+use std::{fs::File, sync::Arc};
+
+use crate::Block;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cid::Cid;
+use futures::stream::BoxStream;
+
+use crate::{SourceError, StoreError};
+
+/// The longest block that a store keeps. Bitswap peers refuse more than 2 MiB; the rest is room
+/// for CARs that others made.
+pub const MAX_BLOCK_LEN: usize = 4 << 20;
+
+/// Where a block's bytes can be read without going through the store.
+///
+/// The bytes are **not verified**: whoever reads them hashes them, which is what makes handing
+/// out a file descriptor worth it. A location stays readable for as long as it is held, but
+/// after the block was collected it may read as zeros; hold a lease against that.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// `len` bytes from `offset` of an open, read-only file.
+    File { file: Arc<File>, offset: u64, len: u64 },
+    /// The block is still, or only, in memory.
+    Inline(Bytes),
+}
+
+/// A place that keeps blocks, keyed by the multihash of their CID: a block put under one codec
+/// is found under every other.
+#[async_trait]
+pub trait BlockStore: Send + Sync + 'static {
+    /// The block's bytes, verified against `cid`, or `None` where the store lacks it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where the stored bytes are not the CID's: never the bytes.
+    async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether the store has the block. Says nothing about the state of its bytes.
+    async fn has(&self, cid: &Cid) -> Result<bool, StoreError>;
+
+    /// The block's length in bytes.
+    async fn size(&self, cid: &Cid) -> Result<Option<u64>, StoreError>;
+
+    /// Takes blocks that the caller knows to match their CIDs. They are readable when this
+    /// returns and durable after a later [`sync`](Self::sync). Waits while too much is unwritten.
+    async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError>;
+
+    /// Makes everything that was put before the call durable. Callers that arrive together
+    /// share one commit.
+    async fn sync(&self) -> Result<(), StoreError>;
+
+    /// Where to read the block from another process.
+    async fn locate(&self, cid: &Cid) -> Result<Option<Location>, StoreError>;
+
+    /// Removes a block if it is there, pinned or not. For tools; garbage collection is
+    /// the repo's business.
+    async fn delete(&self, cid: &Cid) -> Result<(), StoreError>;
+
+    /// Every stored block with its length, in no promised order. Blocks put or deleted meanwhile
+    /// may be missing or listed. Where the original CID is not recorded, the codec is `raw`.
+    fn list(&self) -> BoxStream<'_, Result<(Cid, u64), StoreError>>;
+}
+
+/// Somebody who can be asked for any block: a store alone, or a store with the network behind it.
+#[async_trait]
+pub trait BlockSource: Send + Sync {
+    /// The block's bytes, verified against `cid`.
+    async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError>;
+
+    /// A hint that these blocks will be asked for soon, in this order. Must not block.
+    fn prefetch(&self, _cids: &[Cid]) {}
+}
+
+/// A store by itself is a source: what it lacks is not found.
+#[async_trait]
+impl<S: BlockStore + ?Sized> BlockSource for Arc<S> {
+    async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
+        self.get(cid).await?.ok_or(SourceError::NotFound(*cid))
+    }
+}
+
+/// Refuses what no store here could ever return.
+pub(crate) fn check_storable(block: &Block) -> Result<(), StoreError> {
+    if block.data.len() > MAX_BLOCK_LEN {
+        return Err(StoreError::TooLarge { cid: block.cid, len: block.data.len(), limit: MAX_BLOCK_LEN });
+    }
+    if block.cid.encoded_len() > MAX_CID_LEN {
+        return Err(StoreError::UnsupportedCid { cid: block.cid, why: "its binary form is too long" });
+    }
+    Ok(())
+}
+
+/// The longest binary CID that a store keeps: 64 bytes of digest and its prefixes.
+pub(crate) const MAX_CID_LEN: usize = 79;
