@@ -1,0 +1,140 @@
+//! One of every record, from fixed keys and times: the material of tests and test vectors.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use adit_model::*;
+use std::collections::BTreeMap;
+
+pub(crate) struct Samples {
+    pub(crate) requester: AccountSecret,
+    pub(crate) operator: AccountSecret,
+    pub(crate) node: NodeSecret,
+    pub(crate) job: JobSecret,
+    pub(crate) task: Task,
+    pub(crate) invocation: Verified<Invocation>,
+    pub(crate) acceptance: Verified<Acceptance>,
+    pub(crate) outcome: Outcome,
+    pub(crate) endorsement: Verified<Endorsement>,
+    pub(crate) receipt: Receipt,
+    pub(crate) envelope: Envelope,
+    pub(crate) advertisement: Verified<Advertisement>,
+}
+
+pub(crate) const RUNTIME: &str = "wasmtime-48/schedule-1";
+pub(crate) const NOW: u64 = 1_793_000_000;
+
+/// A raw-leaf CID of some bytes: what the roots in the samples name.
+pub(crate) fn raw(bytes: &[u8]) -> Cid {
+    // The digest of a typed name is the SHA2-256 of the block, which is all that a raw CID needs.
+    let hash = TaskCid::of_block(bytes).to_cid().hash().to_owned();
+    Cid::new_v1(0x55, hash)
+}
+
+impl Samples {
+    pub(crate) fn new() -> Self {
+        let requester = AccountSecret::from_bytes(&[0x11; 32]).unwrap();
+        let operator = AccountSecret::from_bytes(&[0x22; 32]).unwrap();
+        let node = NodeSecret::from_bytes(&[0x33; 32]);
+        let job = JobSecret::from_bytes(&[0x44; 32]).unwrap();
+        let task = Task {
+            code: raw(b"code"),
+            abi: Abi::Wasip1,
+            args: vec!["--top".into(), "10".into()],
+            env: BTreeMap::from([("LANG".into(), "C".into()), ("A".into(), "b".into())]),
+            inputs: BTreeMap::from([("/in/data".into(), Input::Cid(raw(b"data")))]),
+            stdin: None,
+            limits: Limits { fuel: 1_000_000_000, memory: 256 << 20, output: 64 << 20 },
+            profile: Profile::Deterministic,
+        };
+        let invocation = Signed::sign(
+            Invocation {
+                task: task.cid(),
+                issuer: requester.account(),
+                nonce: Nonce([7; 16]),
+                expiry: NOW + 30,
+            },
+            &requester,
+        )
+        .unwrap();
+        let acceptance = Signed::sign(
+            Acceptance {
+                invocation: invocation.cid(),
+                host: operator.account(),
+                node: node.node(),
+                job_key: job.key(),
+                price: Amount(0),
+            },
+            &operator,
+        )
+        .unwrap();
+        let outcome = Outcome {
+            task: task.cid(),
+            out: OutcomeResult::Ok {
+                root: "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354".parse().unwrap(),
+                exit: 3,
+                stdout: raw(b"hello\n"),
+                stderr: raw(b""),
+            },
+            fuel: 12_345,
+            runtime: RUNTIME.into(),
+        };
+        let endorsement = Signed::sign(
+            Endorsement {
+                job_key: job.key(),
+                node: node.node(),
+                runtime: RUNTIME.into(),
+                issued: NOW - 1000,
+                expires: NOW + 86_400,
+            },
+            &node,
+        )
+        .unwrap();
+        let receipt = Receipt {
+            outcome: outcome.cid(),
+            invocation: invocation.cid(),
+            task: task.cid(),
+            host: operator.account(),
+            time: NOW,
+            evidence: Evidence::None { endorsement: Box::new(endorsement.clone().into_signed()) },
+            policies: vec![],
+            releases: vec![],
+        };
+        let envelope = Envelope::sign(&receipt, &job).unwrap();
+        let advertisement = Signed::sign(
+            Advertisement {
+                node: node.node(),
+                operator: operator.account(),
+                network: "devnet".into(),
+                addresses: vec!["/ip4/127.0.0.1/tcp/4711".into()],
+                abilities: Abilities {
+                    accept: Accept::Anyone,
+                    abis: vec![Abi::Wasip1, Abi::WasiCliCommand],
+                    profiles: vec![Profile::Deterministic, Profile::Fast],
+                    evidence: vec![EvidenceKind::None],
+                    runtime: RUNTIME.into(),
+                    workers: 2,
+                    memory: 1 << 30,
+                    output: 1 << 30,
+                },
+                issued: NOW,
+                expires: NOW + 600,
+            },
+            &node,
+        )
+        .unwrap();
+        Self {
+            requester,
+            operator,
+            node,
+            job,
+            task,
+            invocation,
+            acceptance,
+            outcome,
+            endorsement,
+            receipt,
+            envelope,
+            advertisement,
+        }
+    }
+}
