@@ -1,0 +1,196 @@
+//! What an operator can set, and where each value came from.
+//!
+//! A value is taken from a flag, else from the environment, else from `config.toml`, else from the
+//! default. [`Settings`] keeps the origin of each, so that `adit config show --origin` can answer
+//! "why is it so?". All settings stand in one table ([`table::SETTINGS`]): key, environment
+//! variable and meaning; adding one means adding a field and a line there.
+//!
+//! Secrets never stand here: keys and tokens have files of their own (see [`crate::identity`]).
+
+mod file;
+mod table;
+mod units;
+
+use std::path::PathBuf;
+
+use adit_model::Accept;
+use cid::Cid;
+
+pub use file::{ConfigFile, ConfigFileError};
+pub use table::{Origin, SETTINGS, Setting, SettingError, Settings};
+pub use units::{ByteSize, Hours, Span};
+
+/// The name of the settings file in a repository.
+pub const FILE_NAME: &str = "config.toml";
+
+/// Everything that can be set, with its types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which network this node belongs to: `ipfs` is the public one; any other name is private.
+    pub network: String,
+    /// The libp2p swarm.
+    pub swarm: SwarmConfig,
+    /// The HTTP API.
+    pub api: ApiConfig,
+    /// What this node does for others.
+    pub host: HostConfig,
+    /// How this node runs its own jobs.
+    pub jobs: JobsConfig,
+    /// The block store.
+    pub store: StoreConfig,
+    /// The enclave process.
+    pub enclave: EnclaveConfig,
+}
+
+/// Where the swarm listens and whom it knows first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwarmConfig {
+    /// Multiaddresses to listen on.
+    pub listen: Vec<String>,
+    /// Multiaddresses dialled at start; empty means the network's own list.
+    pub bootstrap: Vec<String>,
+    /// Whether to look for other nodes on the local network.
+    pub mdns: bool,
+}
+
+/// Where the API listens and which browsers may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// `address:port`; port 0 takes a free one, written to `api.json`.
+    pub listen: String,
+    /// Host names, beyond the loopback ones, that a request may name.
+    pub hosts: Vec<String>,
+    /// Origins that a browser's request may come from; none by default.
+    pub origins: Vec<String>,
+}
+
+/// What the operator gives, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Whose jobs are accepted.
+    pub accept: Accept,
+    /// Jobs that run at the same time; 0 means one for each processor.
+    pub cpus: u32,
+    /// Memory for all guests together.
+    pub memory: ByteSize,
+    /// Space for the output that jobs are writing, together.
+    pub scratch: ByteSize,
+    /// Bytes a second that a job's missing data may be fetched with; 0 means no limit.
+    pub bandwidth: ByteSize,
+    /// Accepted jobs that may wait for a free slot.
+    pub queue: u32,
+    /// When other people's jobs are accepted.
+    pub hours: Hours,
+    /// Longest wall time granted to one job.
+    pub longest: Span,
+    /// Accounts accepted under `allowlist`.
+    pub allow_requesters: Vec<String>,
+    /// Accounts never accepted.
+    pub deny_requesters: Vec<String>,
+    /// If not empty, only these programs run for others.
+    pub allow_code: Vec<Cid>,
+    /// Programs that never run here.
+    pub deny_code: Vec<Cid>,
+    /// How long results of other people's jobs are kept.
+    pub keep_results: Span,
+}
+
+/// How this node's own jobs are run and remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobsConfig {
+    /// Whether outcomes of pure public jobs are remembered instead of computed again.
+    pub remember: bool,
+    /// How long results of this node's own jobs are kept unless pinned.
+    pub keep_results: Span,
+    /// How long the history of jobs is kept.
+    pub keep_history: Span,
+    /// How long a job may wait for missing blocks before it fails.
+    pub fetch_timeout: Span,
+    /// Whether content added here is announced in the DHT.
+    pub provide: bool,
+}
+
+/// The block store's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Disk space for blocks; 0 means all that is free.
+    pub disk: ByteSize,
+}
+
+/// How the enclave process is found and sized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnclaveConfig {
+    /// The program; empty means `adit-enclave` beside this program.
+    pub program: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            network: "ipfs".into(),
+            swarm: SwarmConfig {
+                listen: vec![
+                    "/ip4/0.0.0.0/tcp/4711".into(),
+                    "/ip4/0.0.0.0/udp/4711/quic-v1".into(),
+                    "/ip4/0.0.0.0/tcp/4712/ws".into(),
+                ],
+                bootstrap: Vec::new(),
+                mdns: true,
+            },
+            api: ApiConfig { listen: "127.0.0.1:4713".into(), hosts: Vec::new(), origins: Vec::new() },
+            host: HostConfig {
+                accept: Accept::Own,
+                cpus: 0,
+                memory: ByteSize(2 << 30),
+                scratch: ByteSize(4 << 30),
+                bandwidth: ByteSize(0),
+                queue: 64,
+                hours: Hours::Always,
+                longest: Span::seconds(3600),
+                allow_requesters: Vec::new(),
+                deny_requesters: Vec::new(),
+                allow_code: Vec::new(),
+                deny_code: Vec::new(),
+                keep_results: Span::seconds(24 * 3600),
+            },
+            jobs: JobsConfig {
+                remember: true,
+                keep_results: Span::seconds(7 * 86_400),
+                keep_history: Span::seconds(30 * 86_400),
+                fetch_timeout: Span::seconds(30),
+                provide: true,
+            },
+            store: StoreConfig { disk: ByteSize(0) },
+            enclave: EnclaveConfig { program: PathBuf::new() },
+        }
+    }
+}
+
+impl Config {
+    /// Job slots after `host.cpus = 0` has been resolved.
+    pub fn slots(&self) -> usize {
+        match self.host.cpus {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n as usize,
+        }
+    }
+
+    /// The rules that span several settings.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.host.accept == Accept::Allowlist && self.host.allow_requesters.is_empty() {
+            return Err((
+                "host.accept",
+                "`allowlist` with an empty host.allow-requesters accepts nobody but yourself: \
+                 name accounts there, or say `self`"
+                    .into(),
+            ));
+        }
+        if self.host.memory.0 < 64 << 20 {
+            return Err((
+                "host.memory",
+                format!("{} is too little to run a guest: give 64MiB or more", self.host.memory),
+            ));
+        }
+        Ok(())
+    }
+}
