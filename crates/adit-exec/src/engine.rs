@@ -82,7 +82,7 @@ fn configure(profile: Profile) -> Config {
     config
         .max_wasm_stack(WASM_STACK)
         .wasm_memory64(false)
-        .wasm_backtrace(false)
+        .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false)
         .relaxed_simd_deterministic(true)
@@ -157,7 +157,8 @@ mod tests {
     fn code_compiled_with_or_without_canonical_nans_runs_in_the_same_worker() {
         for floats in [false, true] {
             let wasm = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap();
-            let code = compiling(Profile::Deterministic, floats).unwrap().precompile_component(&wasm).unwrap();
+            let code =
+                compiling(Profile::Deterministic, floats).unwrap().precompile_component(&wasm).unwrap();
             let engine = running(Profile::Deterministic).unwrap();
             // SAFETY: made by the same build a line ago.
             unsafe { wasmtime::component::Component::deserialize(&engine, &code) }.unwrap();

@@ -57,14 +57,26 @@ pub const PAGE: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
     /// First frame. Descriptors: slots (mapped read-only), output file (mapped read-write).
-    Open { slots: u32, slot_size: u32, output: u64 },
+    Open {
+        slots: u32,
+        slot_size: u32,
+        output: u64,
+    },
     /// Second frame. Descriptor: machine code from our own compiler, sealed. Afterwards nothing becomes executable.
-    Load { length: u64 },
+    Load {
+        length: u64,
+    },
     Run(Box<Job>),
     /// The block that was wanted in `slot` lies there, verified.
-    Have { slot: u32, length: u32 },
+    Have {
+        slot: u32,
+        length: u32,
+    },
     /// The block that was wanted in `slot` will not come.
-    Refused { slot: u32, why: Refusal },
+    Refused {
+        slot: u32,
+        why: Refusal,
+    },
 }
 
 /// Why a block does not come. None of these is ever seen by the guest: the job ends without an Outcome, except
@@ -326,8 +338,7 @@ impl Job {
             stdin: r.optional("stdin", |r| r.cid())?,
             seed: r.array("seed")?,
             live_logs: r.bool("live logs")?,
-            pushed: r
-                .each("pushed blocks", MAX_ITEMS, |r| Ok((r.cid()?, r.owned("block", MAX_PUSHED)?)))?,
+            pushed: r.each("pushed blocks", MAX_ITEMS, |r| Ok((r.cid()?, r.owned("block", MAX_PUSHED)?)))?,
         })
     }
 }

@@ -4,9 +4,12 @@ use proptest::prelude::*;
 use std::fmt::Debug;
 
 fn cid(number: u8) -> Cid {
-    format!("bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52z{}", ["y", "q"][usize::from(number % 2)])
-        .parse()
-        .unwrap()
+    format!(
+        "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52z{}",
+        ["y", "q"][usize::from(number % 2)]
+    )
+    .parse()
+    .unwrap()
 }
 
 fn same<M: Message + PartialEq + Debug>(message: M) {
