@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use adit_model::{AccountId, InvocationCid, NodeId, OutcomeCid, TaskCid};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::placement::Bid;
 
@@ -14,7 +15,7 @@ use crate::placement::Bid;
 pub type JobId = InvocationCid;
 
 /// What this node is to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Asked for here and run here.
@@ -26,7 +27,7 @@ pub enum Role {
 }
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Candidates are being found and asked.
@@ -57,7 +58,7 @@ impl JobState {
 }
 
 /// Whose fault it is that a job has no outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
     /// What was asked for cannot work.
@@ -71,7 +72,7 @@ pub enum Fault {
 }
 
 /// Why a job has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{reason}")]
 pub struct Failure {
     /// Whose fault.
@@ -88,9 +89,10 @@ impl Failure {
 }
 
 /// What became of asking one candidate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// The candidate.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// What it offered, if it did.
     pub bid: Option<Bid>,
@@ -103,7 +105,7 @@ pub struct Attempt {
 }
 
 /// How asking one candidate ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptResult {
     /// Asked, no answer yet.
@@ -125,7 +127,7 @@ pub enum AttemptResult {
 }
 
 /// Figures about one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct JobStats {
     /// Fuel burnt (0 in the `fast` profile).
@@ -145,7 +147,7 @@ pub struct JobStats {
 }
 
 /// What came out of the guest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ResultView {
     /// The guest ended by itself.
@@ -169,15 +171,17 @@ pub enum ResultView {
 }
 
 /// Everything about a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// Its name.
+    #[schema(value_type = String)]
     pub id: JobId,
     /// What this node is to it.
     pub role: Role,
     /// Where it stands.
     pub state: JobState,
     /// The work.
+    #[schema(value_type = String)]
     pub task: TaskCid,
     /// The program.
     pub code: String,
@@ -186,12 +190,14 @@ pub struct JobView {
     /// Guest path → content.
     pub inputs: BTreeMap<String, String>,
     /// Who asked for it.
+    #[schema(value_type = String)]
     pub issuer: AccountId,
     /// When it was asked for, in Unix milliseconds.
     pub created_ms: u64,
     /// When it ended, in Unix milliseconds.
     pub finished_ms: Option<u64>,
     /// Where it runs or ran.
+    #[schema(value_type = Option<String>)]
     pub host: Option<NodeId>,
     /// Why there, in a sentence.
     pub why: Option<String>,
@@ -202,6 +208,7 @@ pub struct JobView {
     /// Why nothing came out.
     pub failure: Option<Failure>,
     /// The outcome's name.
+    #[schema(value_type = Option<String>)]
     pub outcome: Option<OutcomeCid>,
     /// The receipt envelope's name.
     pub receipt: Option<String>,
@@ -212,7 +219,7 @@ pub struct JobView {
 }
 
 /// A stream of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// Standard output.
@@ -267,9 +274,10 @@ pub struct Delivered {
 }
 
 /// What a dry run found: where the job would go.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// The work.
+    #[schema(value_type = String)]
     pub task: TaskCid,
     /// Candidates, best first.
     pub candidates: Vec<PlannedCandidate>,
@@ -278,9 +286,10 @@ pub struct Plan {
 }
 
 /// One line of a [`Plan`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PlannedCandidate {
     /// The candidate.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// Whether it is the node that was asked.
     pub local: bool,
@@ -295,7 +304,7 @@ pub struct PlannedCandidate {
 }
 
 /// Counts over a window of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountsView {
     /// Times this node was asked for a bid.
     pub asked: u64,
@@ -310,11 +319,13 @@ pub struct CountsView {
 }
 
 /// How the node is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// Peer id.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// Operator's account.
+    #[schema(value_type = String)]
     pub operator: AccountId,
     /// Network name.
     pub network: String,
@@ -345,7 +356,7 @@ pub struct NodeStatus {
 }
 
 /// How the enclave process is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum EnclaveStatus {
     /// It answers.
@@ -370,11 +381,13 @@ pub enum EnclaveStatus {
 }
 
 /// A node known to run Adit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeView {
     /// Peer id.
+    #[schema(value_type = String)]
     pub node: NodeId,
     /// Operator's account.
+    #[schema(value_type = String)]
     pub operator: AccountId,
     /// Whether we are connected.
     pub connected: bool,
@@ -391,7 +404,7 @@ pub struct NodeView {
 }
 
 /// One line of `adit doctor`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -404,7 +417,7 @@ pub struct Check {
 }
 
 /// A check's verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.

@@ -19,7 +19,6 @@ mod secp;
 
 pub use account::{AccountSecret, JobSecret};
 pub use node::NodeSecret;
-pub(crate) use secp::{recover, verify};
 
 use crate::dagcbor::Value;
 use sha2::{Digest, Sha256};
@@ -68,4 +67,39 @@ fn random() -> Result<zeroize::Zeroizing<[u8; 32]>, SignatureError> {
     let mut bytes = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut()).map_err(|_| SignatureError::NoRandomness)?;
     Ok(bytes)
+}
+
+/// The portable backend beside the native one, so that the tests can compare them.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+#[path = "secp_portable.rs"]
+mod portable;
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::{portable, secp};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_backends_give_the_same_bytes(secret in any::<[u8; 32]>(), digest in any::<[u8; 32]>()) {
+            let native = secp::Scalar::from_bytes(&secret);
+            let portable = portable::Scalar::from_bytes(&secret);
+            let (Some(native), Some(portable)) = (native, portable) else { return Ok(()) };
+            prop_assert_eq!(native.to_bytes(), portable.to_bytes());
+            prop_assert_eq!(native.public(), portable.public());
+            let (signature, parity) = native.sign(&digest);
+            prop_assert_eq!((signature, parity), portable.sign(&digest));
+            prop_assert_eq!(secp::recover(&digest, &signature, parity), Some(native.public()));
+            prop_assert_eq!(portable::recover(&digest, &signature, parity), Some(native.public()));
+            let mut key = [0; 33];
+            key[0] = 2 + (native.public()[64] & 1);
+            key[1..].copy_from_slice(&native.public()[1..33]);
+            prop_assert!(secp::verify(&key, &digest, &signature));
+            prop_assert!(portable::verify(&key, &digest, &signature));
+            let mut other = digest;
+            other[0] ^= 1;
+            prop_assert!(!secp::verify(&key, &other, &signature));
+            prop_assert!(!portable::verify(&key, &other, &signature));
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub use placer::{Action, Limits, Placer, Strategy};
 ///
 /// Nothing in a bid is believed further than its use: a node that overstates it gets the job,
 /// is late, and the next one is tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Bid {
     /// Bytes of the inputs and the code that it holds.
     pub bytes_present: u64,
@@ -45,6 +45,7 @@ pub struct Bid {
     /// How long it takes until this job can start, in microseconds, as far as the node can tell.
     pub queue_us: u64,
     /// What it asks; 0 on networks without payment.
+    #[schema(value_type = String)]
     pub price: Amount,
 }
 
