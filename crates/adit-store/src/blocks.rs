@@ -8,7 +8,10 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::stream::BoxStream;
 
-use crate::{SourceError, StoreError};
+use crate::{
+    SourceError, StoreError,
+    key::{BlockKey, inline_data},
+};
 
 /// The longest block that a store keeps. Bitswap peers refuse more than 2 MiB; the rest is room
 /// for CARs that others made.
@@ -59,7 +62,8 @@ pub trait BlockStore: Send + Sync + 'static {
     async fn delete(&self, cid: &Cid) -> Result<(), StoreError>;
 
     /// Every stored block with its length, in no promised order. Blocks put or deleted meanwhile
-    /// may be missing or listed. Where the original CID is not recorded, the codec is `raw`.
+    /// may be missing or listed. CIDs are of version 1, with
+    /// the codec under which the block was first put.
     fn list(&self) -> BoxStream<'_, Result<(Cid, u64), StoreError>>;
 }
 
@@ -81,16 +85,21 @@ impl<S: BlockStore + ?Sized> BlockSource for Arc<S> {
     }
 }
 
-/// Refuses what no store here could ever return.
-pub(crate) fn check_storable(block: &Block) -> Result<(), StoreError> {
+/// The key under which a block is kept; `None` where the CID carries the data itself.
+///
+/// # Errors
+/// What could never be verified again, and what is too long.
+pub(crate) fn storable(block: &Block) -> Result<Option<BlockKey>, StoreError> {
+    let cid = block.cid;
     if block.data.len() > MAX_BLOCK_LEN {
-        return Err(StoreError::TooLarge { cid: block.cid, len: block.data.len(), limit: MAX_BLOCK_LEN });
+        return Err(StoreError::TooLarge { cid, len: block.data.len(), limit: MAX_BLOCK_LEN });
     }
-    if block.cid.encoded_len() > MAX_CID_LEN {
-        return Err(StoreError::UnsupportedCid { cid: block.cid, why: "its binary form is too long" });
+    if inline_data(&cid).is_some() {
+        return Ok(None);
     }
-    Ok(())
+    if cid.codec() > u64::from(u32::MAX) {
+        return Err(StoreError::UnsupportedCid { cid, why: "its codec is out of range" });
+    }
+    let unchecked = StoreError::UnsupportedCid { cid, why: "only SHA2-256 can be checked here" };
+    BlockKey::of(&cid).map(Some).ok_or(unchecked)
 }
-
-/// The longest binary CID that a store keeps: 64 bytes of digest and its prefixes.
-pub(crate) const MAX_CID_LEN: usize = 79;

@@ -1,36 +1,33 @@
-//! How the store names a block internally: by 32 bytes made from the CID's multihash, so that
-//! the index has keys of one width and the codec does not matter.
+//! How the store names a block internally: by the SHA2-256 digest in its CID, so that the index
+//! has keys of one width and neither CID version nor codec matters.
 
 use bytes::Bytes;
-use cid::Cid;
-use sha2::{Digest, Sha256};
+use cid::{Cid, multihash::Multihash};
 
 const SHA2_256: u64 = 0x12;
 const IDENTITY: u64 = 0x00;
 
-/// The name of a block inside a store: the digest itself for SHA2-256, which is nearly every
-/// block, and the SHA2-256 of the whole multihash for every other function.
-///
-/// Two multihashes cannot share a key unless SHA2-256 is broken.
+/// The digest that names a block inside a store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BlockKey(pub(crate) [u8; 32]);
 
 impl BlockKey {
-    pub(crate) fn of(cid: &Cid) -> Self {
+    /// `None` for a hash function that this node cannot check: no store has such a block.
+    pub(crate) fn of(cid: &Cid) -> Option<Self> {
         let hash = cid.hash();
-        match (hash.code(), <[u8; 32]>::try_from(hash.digest())) {
-            (SHA2_256, Ok(digest)) => Self(digest),
-            _ => Self(Sha256::digest(hash.to_bytes()).into()),
-        }
+        (hash.code() == SHA2_256).then(|| hash.digest().try_into().ok().map(Self)).flatten()
+    }
+
+    /// The CID, version 1, of the block under a codec.
+    pub(crate) fn cid(&self, codec: u64) -> Cid {
+        let hash = Multihash::wrap(SHA2_256, &self.0).expect("32 bytes fit into 64");
+        Cid::new_v1(codec, hash)
     }
 }
 
 impl std::fmt::Debug for BlockKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for byte in &self.0[..6] {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -5,11 +5,16 @@
 
 mod block;
 mod blocks;
+mod disk;
 mod error;
+mod hash;
 mod key;
 mod memory;
+#[cfg(test)]
+mod suite;
 
 pub use block::Block;
 pub use blocks::{BlockSource, BlockStore, Location, MAX_BLOCK_LEN};
+pub use disk::{DiskOptions, DiskStore};
 pub use error::{SourceError, StoreError};
 pub use memory::MemoryStore;

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use crate::{
     BlockStore, Location, StoreError,
-    blocks::check_storable,
+    blocks::storable,
     key::{BlockKey, inline_data},
 };
 
@@ -28,7 +28,8 @@ impl MemoryStore {
     }
 
     fn find(&self, cid: &Cid) -> Option<Bytes> {
-        inline_data(cid).or_else(|| self.blocks.read().get(&BlockKey::of(cid)).map(|b| b.data.clone()))
+        inline_data(cid)
+            .or_else(|| self.blocks.read().get(&BlockKey::of(cid)?).map(|block| block.data.clone()))
     }
 }
 
@@ -47,14 +48,13 @@ impl BlockStore for MemoryStore {
     }
 
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
-        for block in &blocks {
-            check_storable(block)?;
+        let mut accepted = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            accepted.extend(storable(&block)?.map(|key| (key, block)));
         }
         let mut map = self.blocks.write();
-        for block in blocks {
-            if inline_data(&block.cid).is_none() {
-                map.entry(BlockKey::of(&block.cid)).or_insert(block);
-            }
+        for (key, block) in accepted {
+            map.entry(key).or_insert(block);
         }
         Ok(())
     }
@@ -68,7 +68,9 @@ impl BlockStore for MemoryStore {
     }
 
     async fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
-        self.blocks.write().remove(&BlockKey::of(cid));
+        if let Some(key) = BlockKey::of(cid) {
+            self.blocks.write().remove(&key);
+        }
         Ok(())
     }
 
