@@ -2,7 +2,7 @@
 
 use std::{fs::File, sync::Arc};
 
-use crate::Block;
+use adit_unixfs::{Block, block, limits};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
@@ -13,9 +13,8 @@ use crate::{
     key::{BlockKey, inline_data},
 };
 
-/// The longest block that a store keeps. Bitswap peers refuse more than 2 MiB; the rest is room
-/// for CARs that others made.
-pub const MAX_BLOCK_LEN: usize = 4 << 20;
+/// The longest block that a store keeps: what peers agree on.
+pub const MAX_BLOCK_LEN: usize = limits::BLOCK;
 
 /// Where a block's bytes can be read without going through the store.
 ///
@@ -102,4 +101,9 @@ pub(crate) fn storable(block: &Block) -> Result<Option<BlockKey>, StoreError> {
     }
     let unchecked = StoreError::UnsupportedCid { cid, why: "only SHA2-256 can be checked here" };
     BlockKey::of(&cid).map(Some).ok_or(unchecked)
+}
+
+/// The check that every read ends with: whether the bytes are what the CID names.
+pub(crate) fn fits(cid: &Cid, data: &[u8]) -> bool {
+    block::verify_hash(cid, data).is_ok()
 }

@@ -3,17 +3,15 @@
 //! Start reading at [`BlockStore`] and [`BlockSource`], the two traits that every crate above
 //! programs against; [`MemoryStore`] is the shortest implementation and shows what they mean.
 
-mod block;
 mod blocks;
 mod disk;
 mod error;
-mod hash;
 mod key;
 mod memory;
 #[cfg(test)]
 mod suite;
 
-pub use block::Block;
+pub use adit_unixfs::Block;
 pub use blocks::{BlockSource, BlockStore, Location, MAX_BLOCK_LEN};
 pub use disk::{DiskOptions, DiskStore};
 pub use error::{SourceError, StoreError};

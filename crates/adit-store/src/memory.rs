@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::Block;
+use adit_unixfs::Block;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use crate::{
     BlockStore, Location, StoreError,
-    blocks::storable,
+    blocks::{fits, storable},
     key::{BlockKey, inline_data},
 };
 

@@ -43,8 +43,7 @@ pub(crate) use self::{
 };
 use crate::{
     Block, BlockStore, Location, StoreError,
-    blocks::storable,
-    hash,
+    blocks::{fits, storable},
     key::{BlockKey, inline_data},
 };
 
@@ -208,7 +207,7 @@ impl Shared {
         loop {
             let read = self.read(place);
             if let Ok(bytes) = &read
-                && hash::fits(cid, bytes)
+                && fits(cid, bytes)
             {
                 return Ok(read.ok());
             }
@@ -242,7 +241,7 @@ impl Shared {
         let mut bytes = vec![0; place.len as usize];
         let file = self.segments.get(place.segment).ok()?;
         let whole = file.read_cached_at(&mut bytes, u64::from(place.offset));
-        (whole && hash::fits(cid, &bytes)).then(|| bytes.into())
+        (whole && fits(cid, &bytes)).then(|| bytes.into())
     }
 }
 

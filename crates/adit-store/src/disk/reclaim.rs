@@ -21,7 +21,7 @@ use super::{
     state::{Recent, Shared},
     writer::{Record, Writer},
 };
-use crate::{StoreError, hash, key::BlockKey};
+use crate::{StoreError, blocks::fits, key::BlockKey};
 
 /// Narrower gaps are not worth a system call and an extent.
 const GAP_MIN: u64 = 16 << 10;
@@ -334,7 +334,7 @@ fn read_records(
         file.read_exact_at(&mut bytes, start).map_err(StoreError::io("read a segment"))?;
         let header = RecordHeader::decode(&bytes, &segment, start).filter(|header| header.len == len);
         let data = Bytes::from(bytes).slice(RECORD_HEADER..);
-        let header = header.filter(|header| hash::fits(&header.cid, &data));
+        let header = header.filter(|header| fits(&header.cid, &data));
         let named = header.and_then(|header| {
             let codec = u32::try_from(header.cid.codec()).ok()?;
             Some((BlockKey::of(&header.cid)?, header.cid, codec))

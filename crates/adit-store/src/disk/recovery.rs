@@ -13,7 +13,7 @@ use super::{
     medium::{Medium, SegmentFile},
     writer::Active,
 };
-use crate::{StoreError, hash, key::BlockKey};
+use crate::{StoreError, blocks::fits, key::BlockKey};
 
 /// Entries per index commit when a lost index is rebuilt.
 const CHUNK: usize = 64 << 10;
@@ -108,7 +108,7 @@ impl Recovery<'_> {
             let next = record.end(at);
             let whole = payload + u64::from(record.len) <= len && {
                 let data = window.read(payload, record.len as usize);
-                hash::fits(&record.cid, data.map_err(StoreError::io("read a segment"))?)
+                fits(&record.cid, data.map_err(StoreError::io("read a segment"))?)
             };
             let key = BlockKey::of(&record.cid).filter(|_| whole);
             let (Some(key), Ok(codec)) = (key, u32::try_from(record.cid.codec())) else {
