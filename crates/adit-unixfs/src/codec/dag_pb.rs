@@ -231,7 +231,7 @@ pub fn to_ipld(node: &PbNode<'_>) -> Ipld {
     Ipld::Map(map)
 }
 
-/// Encodes a value that has exactly the form that [`to_ipld`] gives. The order of links is kept.
+/// Encodes a value that has exactly the form that [`to_ipld`] gives, links sorted by name.
 pub fn encode_ipld(value: &Ipld) -> Result<Vec<u8>, PbError> {
     let Ipld::Map(map) = value else { return Err(PbError::Form("not a map")) };
     if map.keys().any(|key| key != "Data" && key != "Links") {
@@ -245,7 +245,11 @@ pub fn encode_ipld(value: &Ipld) -> Result<Vec<u8>, PbError> {
     let Some(Ipld::List(list)) = map.get("Links") else {
         return Err(PbError::Form("Links must be a list"));
     };
-    let links = list.iter().map(link_from_ipld).collect::<Result<_, _>>()?;
+    let links = list.iter().map(link_from_ipld).collect::<Result<Vec<_>, _>>()?;
+    // Encoders sort links by the bytes of their names, so another order is another value's block.
+    if !links.is_sorted_by_key(|link| link.name.unwrap_or_default()) {
+        return Err(PbError::Form("links must be sorted by name"));
+    }
     Ok(encode(&PbNode { links, data }))
 }
 
