@@ -64,7 +64,7 @@ impl Lister {
             _ if at.level > 0 => return Err(ReadError::Misplaced(at.cid)),
             Node::Directory(directory) => directory.entries.into_iter().map(Entry::from).collect(),
             Node::Symlink(link) => {
-                return Err(ReadError::Symlink { cid: at.cid, target: link.target.to_owned() });
+                return Err(ReadError::Symlink { cid: at.cid, target: link.target.into() });
             }
             Node::File(_) => return Err(ReadError::NotADirectory(at.cid)),
         };

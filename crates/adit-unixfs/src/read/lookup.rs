@@ -68,7 +68,7 @@ impl Lookup {
                     },
                 }
             }
-            Node::Symlink(link) => Err(ReadError::Symlink { cid, target: link.target.to_owned() }),
+            Node::Symlink(link) => Err(ReadError::Symlink { cid, target: link.target.into() }),
             Node::File(_) => Err(ReadError::NotADirectory(cid)),
         }
     }

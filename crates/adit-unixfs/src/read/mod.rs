@@ -53,7 +53,7 @@ pub enum ReadError {
         cid: Cid,
         /// What is wrong with it.
         #[source]
-        source: NodeError,
+        source: Box<NodeError>,
     },
     /// A path goes on below a file.
     #[error("{0} is not a directory")]
@@ -64,7 +64,7 @@ pub enum ReadError {
         /// The link itself.
         cid: Cid,
         /// Where it points.
-        target: String,
+        target: Box<str>,
     },
     /// A file was expected.
     #[error("{0} is not a file")]
@@ -73,7 +73,7 @@ pub enum ReadError {
     #[error("no entry {name:?} in {directory}")]
     NotFound {
         /// The name looked for.
-        name: String,
+        name: Box<str>,
         /// Where.
         directory: Cid,
     },
@@ -106,6 +106,6 @@ pub enum ReadError {
 
 impl ReadError {
     fn node(cid: Cid) -> impl FnOnce(NodeError) -> ReadError {
-        move |source| ReadError::Node { cid, source }
+        move |source| ReadError::Node { cid, source: Box::new(source) }
     }
 }

@@ -52,7 +52,7 @@ impl Resolver {
                 LookupStep::Need(_) => {}
                 LookupStep::Found(entry) => self.advance(entry.cid),
                 LookupStep::Absent => {
-                    return Err(ReadError::NotFound { name: name.clone(), directory: *directory });
+                    return Err(ReadError::NotFound { name: name.as_str().into(), directory: *directory });
                 }
             }
         }
