@@ -1,1 +1,51 @@
+//! The network of an Adit node: who is there, what they have, and streams between them.
+//!
+//! [`Net::start`] listens and spawns one task that owns the libp2p swarm (`swarm/`); the cloneable
+//! [`Net`] is everything that the rest of the node sees of it. Three kinds of work are kept apart:
+//!
+//! - *Connections, the DHT, gossip* belong to the swarm task. What it knows about peers lies in a
+//!   peer book (`peers/`) that handles read without asking it.
+//! - *Job streams* (`job/`, `/adit/job/1`) run in the tasks that use them. Bytes go from there to
+//!   the connection's own task and never through the swarm task.
+//! - *Blocks* move by bitswap (`bitswap/`), within the connections' tasks likewise.
+//!
+//! Protocol logic (peer book, redialling, announcing, framing, budgets) is plain state without I/O
+//! or clock, tested with generated schedules; the async shell around it is thin.
+//!
+//! This crate never runs guest code, never opens anything sealed, and knows nothing of tasks,
+//! receipts or prices beyond the bytes it carries. Everything that comes from a peer is bounded
+//! before it is kept: message lengths, queue lengths, streams, connections, addresses, records.
+//!
+//! Start reading at [`Net`], then `swarm/mod.rs`.
 
+mod address;
+mod behaviour;
+mod config;
+mod dht;
+mod error;
+mod events;
+mod identity;
+mod job;
+mod metrics;
+mod net;
+mod network;
+mod peers;
+mod swarm;
+mod traffic;
+mod transport;
+
+pub use config::{DhtMode, Limits, NetConfig, Scope};
+pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};
+pub use events::{NetEvent, NetEvents};
+pub use identity::Identity;
+pub use job::{
+    JOB_PROTOCOL, JobReceiver, JobSender, JobStream, MAX_MESSAGE, OpenError, StreamError, TooMany,
+};
+pub use libp2p::{Multiaddr, PeerId};
+pub use metrics::Metrics;
+pub use net::Net;
+pub use network::{InvalidNetworkName, NetworkName};
+pub use peers::{PeerInfo, Transport};
+
+/// The largest advertisement that is kept or passed on, in bytes.
+pub const MAX_ADVERTISEMENT: usize = 8 * 1024;

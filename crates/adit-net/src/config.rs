@@ -1,0 +1,165 @@
+//! What an operator (or a test) decides about the network.
+
+use std::{path::PathBuf, time::Duration};
+
+use libp2p::Multiaddr;
+
+use crate::{Identity, NetworkName};
+
+/// Everything the network needs to start.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// The node's key.
+    pub identity: Identity,
+    /// Which network to join.
+    pub network: NetworkName,
+    /// Addresses to listen on: TCP, QUIC (`/udp/…/quic-v1`) and WebSocket (`/tcp/…/ws`). Port 0
+    /// takes a free one; [`crate::Net::listen_addrs`] tells which.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses under which the operator knows this node to be reachable (port forwarding).
+    pub external: Vec<Multiaddr>,
+    /// First contacts, each ending in `/p2p/<peer id>`. Redialled while there are few peers.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Peers to stay connected with, each ending in `/p2p/<peer id>`: redialled with back-off.
+    pub peers: Vec<Multiaddr>,
+    /// Who is expected on this network; decides about address filters and reachability checks.
+    pub scope: Scope,
+    /// Whether this node answers DHT queries of others.
+    pub dht: DhtMode,
+    /// Find peers on the local network by multicast DNS.
+    pub mdns: bool,
+    /// What identify tells others, such as `adit/0.1.0`.
+    pub agent: String,
+    /// Where the list of provided roots is kept. `None` keeps it in memory only.
+    pub state_dir: Option<PathBuf>,
+    /// Upper bounds.
+    pub limits: Limits,
+}
+
+/// Who is expected on this network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The internet: private addresses of strangers are ignored, reachability is probed
+    /// (AutoNAT), relays and hole punching are used.
+    Internet,
+    /// One machine or one trusted network: every address counts, nothing is probed.
+    Local,
+}
+
+/// Whether this node answers DHT queries of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DhtMode {
+    /// Server as soon as AutoNAT or the operator confirms an address others can reach.
+    WhenReachable,
+    /// Always: for a devnet, or a node that is known to be reachable.
+    Server,
+    /// Never.
+    Client,
+}
+
+/// Upper bounds; each names what it protects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Established connections in all. Each costs 50 to 150 KB.
+    pub connections: u32,
+    /// Established incoming connections; fewer than all, so that we can always dial.
+    pub incoming_connections: u32,
+    /// Connections to one peer (both sides may dial at once, over TCP and QUIC).
+    pub connections_per_peer: u32,
+    /// Adit peers whose idle connections are kept open.
+    pub kept_connections: usize,
+    /// Peers remembered in the peer book, connected or not.
+    pub known_peers: usize,
+    /// Addresses remembered for one peer.
+    pub addresses_per_peer: usize,
+    /// Advertisements kept.
+    pub adverts: usize,
+    /// Open job streams in all and per peer.
+    pub job_streams: usize,
+    /// Open job streams of one peer.
+    pub job_streams_per_peer: usize,
+    /// Incoming job streams that wait for the node to take them; beyond it they are refused.
+    pub incoming_jobs: usize,
+    /// Bytes of incomplete incoming job messages, all peers together.
+    pub job_bytes: usize,
+    /// Bytes of incomplete incoming job messages of one peer.
+    pub job_bytes_per_peer: usize,
+    /// A job stream without a byte for this long fails, while someone waits for one.
+    pub job_idle: Duration,
+    /// A send on a job stream that makes no progress for this long fails.
+    pub job_stall: Duration,
+    /// Provider records of others kept for the DHT.
+    pub provider_keys: usize,
+    /// Roots this node announces.
+    pub provided_roots: usize,
+    /// How long a connection that nobody uses stays open.
+    pub idle_connection: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 384,
+            incoming_connections: 256,
+            connections_per_peer: 4,
+            kept_connections: 128,
+            known_peers: 4096,
+            addresses_per_peer: 16,
+            adverts: 4096,
+            job_streams: 1024,
+            job_streams_per_peer: 256,
+            incoming_jobs: 128,
+            job_bytes: 64 << 20,
+            job_bytes_per_peer: 16 << 20,
+            job_idle: Duration::from_secs(15 * 60),
+            job_stall: Duration::from_secs(60),
+            provider_keys: 16 * 1024,
+            provided_roots: 100_000,
+            idle_connection: Duration::from_secs(60),
+        }
+    }
+}
+
+impl NetConfig {
+    /// A node on the public internet that listens nowhere yet.
+    pub fn new(identity: Identity, network: NetworkName) -> Self {
+        Self {
+            identity,
+            network,
+            listen: Vec::new(),
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            peers: Vec::new(),
+            scope: Scope::Internet,
+            dht: DhtMode::WhenReachable,
+            mdns: false,
+            agent: concat!("adit/", env!("CARGO_PKG_VERSION")).into(),
+            state_dir: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// A node of a network on this machine: loopback only, ports chosen by the system.
+    pub fn local(identity: Identity, network: NetworkName) -> Self {
+        let listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
+        Self {
+            listen: listen.iter().map(|a| a.parse().expect("a valid address")).collect(),
+            scope: Scope::Local,
+            dht: DhtMode::Server,
+            ..Self::new(identity, network)
+        }
+    }
+
+    /// The first contacts of the public IPFS network, as run by its maintainers.
+    pub fn public_bootstrap() -> Vec<Multiaddr> {
+        [
+            "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+            "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+            "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+            "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+        ]
+        .iter()
+        .map(|a| a.parse().expect("a valid address"))
+        .collect()
+    }
+}

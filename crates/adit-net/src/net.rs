@@ -1,0 +1,228 @@
+//! The handle that the rest of the node holds.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adit_store::BlockStore;
+use cid::Cid;
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    NetConfig,
+    error::{ConnectError, LookupError, NetClosed, ProvideError, StartError},
+    events::NetEvents,
+    job::{JobStream, OpenError, Opener},
+    metrics::Metrics,
+    peers::PeerInfo,
+    swarm::{self, Command, State},
+};
+
+/// Dialling every address and one DHT lookup fit into this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The running network: cheap to clone, usable from any task. Shut down with
+/// [`Net::shutdown`]; when every handle is dropped, the network ends as well.
+#[derive(Clone)]
+pub struct Net {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    peer: PeerId,
+    commands: mpsc::Sender<Command>,
+    state: Arc<State>,
+    opener: Opener,
+    stop: CancellationToken,
+    stopped: watch::Receiver<bool>,
+    store: Arc<dyn BlockStore>,
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Net").field(&self.inner.peer).finish()
+    }
+}
+
+impl Net {
+    /// Starts the network: listens, then dials first contacts in the background. Returns once
+    /// every listen address is bound.
+    pub async fn start(
+        config: NetConfig,
+        store: Arc<dyn BlockStore>,
+    ) -> Result<(Self, NetEvents), StartError> {
+        let peer = config.identity.peer_id();
+        let started = swarm::start(config).await?;
+        let inner = Inner {
+            peer,
+            commands: started.commands,
+            state: started.state,
+            opener: started.opener,
+            stop: started.stop,
+            stopped: started.stopped,
+            store,
+        };
+        Ok((Self { inner: Arc::new(inner) }, started.events))
+    }
+
+    /// This node's peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.peer
+    }
+
+    /// The addresses this node listens on, with real ports, each ending in `/p2p/<peer id>`.
+    pub fn listen_addrs(&self) -> Vec<Multiaddr> {
+        let listening = self.inner.state.listening.read();
+        listening.iter().map(|a| a.clone().with_p2p(self.inner.peer).unwrap_or_else(|a| a)).collect()
+    }
+
+    /// Addresses under which others have confirmed, or the operator says, that they reach us.
+    pub fn external_addrs(&self) -> Vec<Multiaddr> {
+        self.inner.state.external.read().clone()
+    }
+
+    /// Connects with the peer at an address, and says who it is.
+    pub async fn connect(&self, address: Multiaddr) -> Result<PeerId, ConnectError> {
+        self.dialling(|reply| Command::Connect { address, reply }).await
+    }
+
+    /// Connects with a peer at any address known, or found in the DHT.
+    pub async fn connect_peer(&self, peer: PeerId) -> Result<(), ConnectError> {
+        if self.is_connected(&peer) {
+            return Ok(());
+        }
+        self.dialling(|reply| Command::Dial { peer, reply }).await
+    }
+
+    /// Stays connected with the peer at an address (ending in `/p2p/<peer id>`), with back-off.
+    pub async fn keep_connected(&self, peer: PeerId, address: Multiaddr) -> Result<(), NetClosed> {
+        self.tell(Command::Keep { peer, address }).await
+    }
+
+    /// Closes all connections with a peer.
+    pub async fn disconnect(&self, peer: PeerId) -> Result<(), NetClosed> {
+        self.tell(Command::Disconnect { peer }).await
+    }
+
+    /// Whether a connection with this peer is open.
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.inner.state.book.read().is_connected(peer)
+    }
+
+    /// Every known peer: connected ones first, nearest first.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.inner.state.book.read().list(Instant::now())
+    }
+
+    /// What is known about one peer.
+    pub fn peer(&self, peer: &PeerId) -> Option<PeerInfo> {
+        self.inner.state.book.read().info(peer, Instant::now())
+    }
+
+    /// The smoothed round-trip time to a peer, once it has answered a ping.
+    pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+        self.inner.state.book.read().rtt(peer)
+    }
+
+    /// Announces a root in the DHT, now and every half day, over restarts too.
+    pub async fn provide(&self, root: Cid) -> Result<(), ProvideError> {
+        if self.inner.state.provided.lock().add(root)? {
+            self.tell(Command::Announce { root }).await?;
+        }
+        Ok(())
+    }
+
+    /// No longer announces a root. Others forget it within a day or two.
+    pub async fn unprovide(&self, root: Cid) -> Result<(), ProvideError> {
+        if self.inner.state.provided.lock().remove(&root)? {
+            self.tell(Command::Unannounce { root }).await?;
+        }
+        Ok(())
+    }
+
+    /// Roots that this node announces.
+    pub fn provided(&self) -> Vec<Cid> {
+        self.inner.state.provided.lock().roots().copied().collect()
+    }
+
+    /// Up to `limit` peers that announced a root, without this node. Connects with the first few
+    /// on the way, since only the lookup knows where they are. Ends within 30 s; drop it to stop
+    /// earlier.
+    pub async fn find_providers(&self, root: &Cid, limit: usize) -> Result<Vec<PeerId>, LookupError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::FindProviders { root: *root, limit, reply }).await?;
+        answer.await.map_err(|_| NetClosed)?
+    }
+
+    /// Asks the DHT where a peer is.
+    pub async fn find_peer(&self, peer: PeerId) -> Result<Vec<Multiaddr>, LookupError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::FindPeer { peer, reply }).await?;
+        answer.await.map_err(|_| NetClosed)?
+    }
+
+    /// Opens a job stream to an Adit node, connecting first where necessary. On an open
+    /// connection this takes one round trip and does not involve the network task.
+    pub async fn open(&self, peer: PeerId) -> Result<JobStream, OpenError> {
+        if let Some(opened) = self.inner.opener.open(peer).await {
+            match opened {
+                // The connection went away underneath; there may be, or come, another.
+                Err(OpenError::Lost(_)) => {}
+                other => return other,
+            }
+        }
+        self.connect_peer(peer).await?;
+        let lost = || Err(OpenError::Lost("it closed".into()));
+        self.inner.opener.open(peer).await.unwrap_or_else(lost)
+    }
+
+    /// Job streams open now, both directions.
+    pub fn open_job_streams(&self) -> usize {
+        self.inner.state.budget.open_streams()
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.state.metrics
+    }
+
+    /// Bytes received from and sent to all peers.
+    pub fn total_traffic(&self) -> (u64, u64) {
+        let traffic = &self.inner.state.traffic;
+        let read = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+        (read(&traffic.bytes_in), read(&traffic.bytes_out))
+    }
+
+    /// The store whose blocks this node serves.
+    pub fn store(&self) -> &Arc<dyn BlockStore> {
+        &self.inner.store
+    }
+
+    /// Ends the network in order and waits until none of its tasks is left.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        let mut stopped = self.inner.stopped.clone();
+        // An error means that the supervisor is gone, and the task with it.
+        let _ = stopped.wait_for(|ended| *ended).await;
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), NetClosed> {
+        self.inner.commands.send(command).await.map_err(|_| NetClosed)
+    }
+
+    async fn dialling<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, ConnectError>>) -> Command,
+    ) -> Result<T, ConnectError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        match tokio::time::timeout(CONNECT_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(NetClosed.into()),
+            Err(_) => Err(ConnectError::Timeout(CONNECT_TIMEOUT.as_secs())),
+        }
+    }
+}

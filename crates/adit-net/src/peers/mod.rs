@@ -1,0 +1,10 @@
+//! What is known about other peers, and whom to redial. Both are plain state without I/O or clock.
+
+mod book;
+mod redial;
+mod rtt;
+
+pub(crate) use book::{PeerBook, Route};
+pub use book::{PeerInfo, Transport};
+pub(crate) use redial::Redial;
+pub(crate) use rtt::SmoothedRtt;

@@ -1,0 +1,77 @@
+//! What handles ask of the task.
+
+use cid::Cid;
+use libp2p::{Multiaddr, PeerId};
+
+use super::{Reply, Task};
+use crate::{
+    dht::Announcer,
+    error::{ConnectError, LookupError},
+};
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Dial one address.
+    Connect {
+        address: Multiaddr,
+        reply: Reply<Result<PeerId, ConnectError>>,
+    },
+    /// Connect with a peer wherever it is.
+    Dial {
+        peer: PeerId,
+        reply: Reply<Result<(), ConnectError>>,
+    },
+    /// Close all connections with a peer.
+    Disconnect {
+        peer: PeerId,
+    },
+    /// Stay connected with a peer.
+    Keep {
+        peer: PeerId,
+        address: Multiaddr,
+    },
+    /// Announce a root from now on, or no longer.
+    Announce {
+        root: Cid,
+    },
+    Unannounce {
+        root: Cid,
+    },
+    /// Who provides a root.
+    FindProviders {
+        root: Cid,
+        limit: usize,
+        reply: Reply<Result<Vec<PeerId>, LookupError>>,
+    },
+    /// Where a peer is.
+    FindPeer {
+        peer: PeerId,
+        reply: Reply<Result<Vec<Multiaddr>, LookupError>>,
+    },
+}
+
+impl Task {
+    pub(super) fn on_command(&mut self, command: Command) {
+        let now = std::time::Instant::now();
+        match command {
+            Command::Connect { address, reply } => self.connect(address, reply),
+            Command::Dial { peer, reply } => self.dial(peer, reply),
+            Command::Disconnect { peer } => {
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Command::Keep { peer, address } => {
+                self.state.book.write().learn(peer, [address.clone()], now);
+                self.redial.want(peer, address, now);
+                if self.swarm.is_connected(&peer) {
+                    self.redial.on_connected(&peer);
+                }
+            }
+            Command::Announce { root } => Announcer::add(&mut self.announcer, *root.hash(), now),
+            Command::Unannounce { root } => self.unannounce(*root.hash()),
+            Command::FindProviders { root, limit, reply } => {
+                self.find_providers(*root.hash(), limit, reply);
+            }
+            Command::FindPeer { peer, reply } => self.find_peer(peer, reply),
+        }
+    }
+}

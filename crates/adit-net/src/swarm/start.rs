@@ -1,0 +1,176 @@
+//! The start: transports, listeners, the task and its supervisor.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, StreamExt};
+use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::SwarmEvent};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Command, SWEEP, State, Task, dht::Rendezvous, dial::peer_of};
+use crate::{
+    NetConfig,
+    behaviour::Behaviour,
+    dht::{Announcer, ProvidedLog},
+    error::StartError,
+    events::NetEvents,
+    job::{self, Budget, Opener},
+    metrics::Metrics,
+    peers::{PeerBook, Redial},
+    traffic::Traffic,
+    transport,
+};
+
+/// Commands that wait for the task. It takes each within microseconds; more than this only queue
+/// while it is busy with a burst of events, and then their senders wait.
+const COMMANDS: usize = 256;
+/// Binding to a local port takes no time; what takes longer hangs.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a handle is made of.
+pub(crate) struct Started {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) state: Arc<State>,
+    pub(crate) opener: Opener,
+    pub(crate) stop: CancellationToken,
+    pub(crate) stopped: watch::Receiver<bool>,
+    pub(crate) events: NetEvents,
+}
+
+/// Starts listening, then the task. Returns once every listener has its address.
+pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
+    let log = ProvidedLog::open(config.state_dir.as_deref(), config.limits.provided_roots)
+        .map_err(StartError::State)?;
+    let traffic = Arc::new(Traffic::default());
+    let metrics = Arc::new(Metrics::default());
+    let budget = Budget::new(&config.limits);
+    let (transport, relay) = transport::build(&config.identity, &traffic)?;
+    let (jobs, opener, incoming) =
+        job::Behaviour::new(&config.limits, Arc::clone(&budget), Arc::clone(&metrics));
+    let behaviour = Behaviour::new(&config, relay, jobs)?;
+
+    let connections = TaskTracker::new();
+    let tracker = connections.clone();
+    let swarm_config =
+        libp2p::swarm::Config::with_executor(move |task: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            drop(tracker.spawn(task))
+        })
+        .with_idle_connection_timeout(config.limits.idle_connection);
+    let mut swarm = Swarm::new(transport, behaviour, config.identity.peer_id(), swarm_config);
+
+    let now = Instant::now();
+    let mut book = PeerBook::new(config.limits.known_peers, config.limits.addresses_per_peer);
+    let (mut redial, mut bootstrap) = (Redial::default(), Redial::default());
+    for (addresses, clock) in [(&config.peers, &mut redial), (&config.bootstrap, &mut bootstrap)] {
+        for address in addresses {
+            let peer = peer_of(address).ok_or_else(|| StartError::NoPeerId(address.clone()))?;
+            if peer != config.identity.peer_id() {
+                book.learn(peer, [address.clone()], now);
+                clock.want(peer, address.clone(), now);
+            }
+        }
+    }
+    for address in &config.external {
+        swarm.add_external_address(address.clone());
+    }
+    let listening = listen(&mut swarm, &config.listen).await?;
+
+    let mut announcer = Announcer::default();
+    announcer.add(config.network.rendezvous_key(), now);
+    for root in log.roots() {
+        announcer.add(*root.hash(), now);
+    }
+
+    let state = Arc::new(State {
+        book: RwLock::new(book),
+        listening: RwLock::new(listening),
+        external: RwLock::new(config.external.clone()),
+        provided: Mutex::new(log),
+        traffic,
+        metrics,
+        budget,
+    });
+    let (commands, queue) = mpsc::channel(COMMANDS);
+    let stop = CancellationToken::new();
+    let task = Task {
+        config,
+        swarm,
+        commands: queue,
+        stop: stop.clone(),
+        connections,
+        state: Arc::clone(&state),
+        dials: HashMap::new(),
+        attempts: HashMap::new(),
+        queries: HashMap::new(),
+        announcer,
+        rendezvous: Rendezvous::new(now),
+        redial,
+        bootstrap,
+        failed_pings: HashMap::new(),
+        next_sweep: now + SWEEP,
+    };
+    let (failed, failure) = watch::channel(None);
+    let (ended, stopped) = watch::channel(false);
+    tokio::spawn(supervise(task, failed, ended));
+    let events = NetEvents { jobs: incoming, failed: failure };
+    Ok(Started { commands, state, opener, stop, stopped, events })
+}
+
+/// Runs the task to its end and reports a panic, so that no daemon lives on without a network.
+async fn supervise(task: Task, failed: watch::Sender<Option<String>>, ended: watch::Sender<bool>) {
+    if let Err(panic) = AssertUnwindSafe(task.run()).catch_unwind().await {
+        let reason = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without a message".into());
+        tracing::error!(reason, "the network task failed");
+        let _ = failed.send(Some(reason));
+    }
+    let _ = ended.send(true);
+}
+
+/// Listens on every address and waits until each has begun, so that whoever started the network
+/// knows its real ports, and hears at once when a port is taken.
+async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+    let mut waiting: HashMap<ListenerId, Multiaddr> = HashMap::new();
+    let mut listening = Vec::new();
+    for address in addresses {
+        let refused = |reason: String| StartError::Listen { address: address.clone(), reason };
+        let id = swarm.listen_on(address.clone()).map_err(|e| refused(e.to_string()))?;
+        waiting.insert(id, address.clone());
+    }
+    let begin = async {
+        while !waiting.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr { listener_id, address } => {
+                    waiting.remove(&listener_id);
+                    listening.push(address);
+                }
+                SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                    if let Some(address) = waiting.remove(&listener_id) {
+                        let reason = reason.err().map_or_else(|| "closed".into(), |e| e.to_string());
+                        return Err(StartError::Listen { address, reason });
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(LISTEN_TIMEOUT, begin).await {
+        Ok(begun) => begun?,
+        Err(_) => {
+            let address = waiting.into_values().next().expect("something is waited for");
+            return Err(StartError::ListenTimeout { address, seconds: LISTEN_TIMEOUT.as_secs() });
+        }
+    }
+    Ok(listening)
+}

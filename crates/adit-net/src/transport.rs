@@ -1,0 +1,105 @@
+//! The transports: TCP, QUIC, WebSocket and relayed connections, each counted per peer.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{
+    PeerId, Transport as _,
+    core::{
+        muxing::{StreamMuxer, StreamMuxerBox},
+        transport::Boxed,
+        upgrade::Version,
+    },
+    dns, noise, quic, relay, tcp, websocket, yamux,
+};
+
+use crate::{
+    Identity,
+    error::StartError,
+    traffic::{CountingMuxer, Traffic},
+};
+
+/// With 4093 streams yamux keeps every stream's window at or below 1 MiB. A window that grows
+/// beyond makes js-yamux send frames that rust-yamux answers by closing the connection.
+const YAMUX_STREAMS: usize = 4093;
+/// A dial or an upgrade that takes longer has failed.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// NATs forget UDP mappings after about 30 s; twice in that time is enough to stay reachable, and
+/// four times less work than the library's 5 s.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(12);
+const QUIC_IDLE_MS: u32 = 30_000;
+/// Unread bytes a QUIC peer may send us, per stream and per connection: what a slow reader costs.
+const QUIC_STREAM_WINDOW: u32 = 6 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 12 << 20;
+
+/// The combined transport, and the relay client's behaviour that belongs to it.
+pub(crate) fn build(
+    identity: &Identity,
+    traffic: &Arc<Traffic>,
+) -> Result<(Boxed<(PeerId, StreamMuxerBox)>, relay::client::Behaviour), StartError> {
+    let failed = |transport| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| StartError::Transport { transport, source }
+    };
+    let security = noise::Config::new(identity.keypair()).map_err(|e| failed("noise")(e.into()))?;
+    let mut multiplexer = yamux::Config::default();
+    multiplexer.set_max_num_streams(YAMUX_STREAMS);
+
+    let tcp_config = tcp::Config::default().nodelay(true);
+    let tcp = tcp::tokio::Transport::new(tcp_config.clone())
+        .upgrade(Version::V1Lazy)
+        .authenticate(security.clone())
+        .multiplex(multiplexer.clone())
+        .timeout(SETUP_TIMEOUT)
+        .map(counted(traffic));
+
+    let mut quic_config = quic::Config::new(identity.keypair());
+    quic_config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    quic_config.max_idle_timeout = QUIC_IDLE_MS;
+    quic_config.max_stream_data = QUIC_STREAM_WINDOW;
+    quic_config.max_connection_data = QUIC_CONNECTION_WINDOW;
+    quic_config.max_concurrent_stream_limit = 1024;
+    let quic = quic::tokio::Transport::new(quic_config).map(counted(traffic));
+
+    // WebSocket resolves names by itself, since the host name is part of the request.
+    let resolved = dns::tokio::Transport::system(tcp::tokio::Transport::new(tcp_config))
+        .map_err(|e| failed("dns")(e.into()))?;
+    let websocket = websocket::Config::new(resolved)
+        .upgrade(Version::V1Lazy)
+        .authenticate(security.clone())
+        .multiplex(multiplexer.clone())
+        .timeout(SETUP_TIMEOUT)
+        .map(counted(traffic));
+
+    let (relay_transport, relay_client) = relay::client::new(identity.peer_id());
+    let relayed = relay_transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(security)
+        .multiplex(multiplexer)
+        .timeout(SETUP_TIMEOUT)
+        .map(counted(traffic));
+
+    let direct = dns::tokio::Transport::system(quic.or_transport(tcp).map(|either, _| either.into_inner()))
+        .map_err(|e| failed("dns")(e.into()))?;
+    // The WebSocket transport comes before plain TCP, which would take `/tcp/…/ws` for its own.
+    let all = relayed
+        .or_transport(websocket)
+        .map(|either, _| either.into_inner())
+        .or_transport(direct)
+        .map(|either, _| either.into_inner())
+        .boxed();
+    Ok((all, relay_client))
+}
+
+fn counted<M, P>(
+    traffic: &Arc<Traffic>,
+) -> impl FnOnce((PeerId, M), P) -> (PeerId, StreamMuxerBox) + Clone + use<M, P>
+where
+    M: StreamMuxer + Unpin + Send + 'static,
+    M::Substream: Unpin + Send + 'static,
+    M::Error: Send + Sync + 'static,
+{
+    let traffic = Arc::clone(traffic);
+    move |(peer, muxer), _| {
+        let muxer = CountingMuxer::new(muxer, traffic.of(peer), traffic);
+        (peer, StreamMuxerBox::new(muxer))
+    }
+}
