@@ -20,6 +20,7 @@
 
 mod address;
 mod behaviour;
+pub mod bitswap;
 mod config;
 mod dht;
 mod error;

@@ -1,0 +1,73 @@
+//! One wanted block.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use libp2p::PeerId;
+
+use super::SessionId;
+
+/// How soon a block is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urgency {
+    /// A reader waits for it.
+    Now,
+    /// A reader will ask for it soon.
+    Ahead,
+}
+
+/// One WANT-BLOCK that stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) peer: PeerId,
+    pub(super) at: Instant,
+}
+
+/// Nobody is asked for a block that this many others are being asked for.
+pub(super) const MAX_ASKS: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Want {
+    /// Urgency, then age.
+    pub(super) order: (Urgency, u64),
+    pub(super) sessions: Vec<SessionId>,
+    /// In its sessions' pending lists: to be asked of somebody (else).
+    pub(super) pending: bool,
+    pub(super) asked: Vec<Ask>,
+    /// Said DONT_HAVE, and will deliver should the block arrive there.
+    pub(super) refused: BTreeSet<PeerId>,
+    /// Were sent WANT-HAVE and have not answered.
+    pub(super) queried: BTreeSet<PeerId>,
+    pub(super) added: Instant,
+    pub(super) queried_at: Option<Instant>,
+    /// Nobody is left to ask since then.
+    pub(super) absent_since: Option<Instant>,
+}
+
+impl Want {
+    pub(super) fn new(order: (Urgency, u64), now: Instant) -> Self {
+        Self {
+            order,
+            sessions: Vec::new(),
+            pending: true,
+            asked: Vec::new(),
+            refused: BTreeSet::new(),
+            queried: BTreeSet::new(),
+            added: now,
+            queried_at: None,
+            absent_since: None,
+        }
+    }
+
+    pub(super) fn may_ask(&self, peer: &PeerId) -> bool {
+        self.asked.len() < MAX_ASKS
+            && !self.refused.contains(peer)
+            && !self.asked.iter().any(|ask| ask.peer == *peer)
+    }
+
+    /// Forgets that a peer was asked; false if it was not.
+    pub(super) fn unask(&mut self, peer: &PeerId) -> bool {
+        let before = self.asked.len();
+        self.asked.retain(|ask| ask.peer != *peer);
+        self.asked.len() < before
+    }
+}

@@ -1,0 +1,466 @@
+//! The task around the client core: it feeds the core with what happens, does what the core
+//! wants done, and hands blocks to those who wait for them.
+//!
+//! It owns all waiting readers. It ends when the behaviour is dropped; readers then get an error.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use adit_store::{Block, BlockStore, SourceError};
+use cid::Cid;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use libp2p::PeerId;
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+
+use super::{
+    Behaviour, Config, Handle, ProviderFinder,
+    behaviour::{Notice, Order},
+    budget::Budgets,
+    client::{Action, Core, Failure, SessionId, Urgency, Verdict},
+    link::Link,
+    receive::FromPeer,
+    server::{ARRIVALS_QUEUE, Serving},
+    session::{Accounts, Command, HandleInner, Reply, Shared},
+    wire::{Entry, WantKind},
+    writer::{self, Fetched, Stored},
+};
+
+/// How often the core is told the time while something is wanted.
+const TICK: Duration = Duration::from_millis(100);
+/// Messages waiting for the engine; a connection that finds it full stops reading.
+const MESSAGES_QUEUE: usize = 64;
+/// Events of one kind taken in one turn, so that one message can ask for what all of them want.
+const TURN: usize = 256;
+/// Provider searches at the same time, and for how long each.
+const MAX_SEARCHES: usize = 8;
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// See [`bitswap::start`](super::start).
+pub(super) fn start(
+    store: Arc<dyn BlockStore>,
+    finder: Arc<dyn ProviderFinder>,
+    config: Arc<Config>,
+) -> (Behaviour, Handle) {
+    let (messages, messages_in) = mpsc::channel(MESSAGES_QUEUE);
+    let (notices, notices_in) = mpsc::unbounded_channel();
+    let (orders, orders_in) = mpsc::unbounded_channel();
+    let (commands, commands_in) = mpsc::unbounded_channel();
+    let (fetched, fetched_in) = mpsc::unbounded_channel();
+    let (stored, stored_in) = mpsc::unbounded_channel();
+    let (arrivals, _) = broadcast::channel(ARRIVALS_QUEUE);
+    let accounts = Accounts::default();
+    let serving =
+        Serving { store: Arc::clone(&store), config: Arc::clone(&config), arrivals: arrivals.clone() };
+    let engine = Engine {
+        core: Core::new(Arc::clone(&config)),
+        config: Arc::clone(&config),
+        finder,
+        links: HashMap::new(),
+        sessions: HashMap::new(),
+        open: HashMap::new(),
+        probes: HashMap::new(),
+        asked: HashSet::new(),
+        searches: FuturesUnordered::new(),
+        search_slots: Arc::new(Semaphore::new(MAX_SEARCHES)),
+        orders,
+        fetched,
+        arrivals: arrivals.clone(),
+    };
+    tokio::spawn(writer::run(Arc::clone(&store), fetched_in, stored));
+    tokio::spawn(engine.run(Inputs {
+        commands: commands_in,
+        notices: notices_in,
+        messages: messages_in,
+        stored: stored_in,
+    }));
+    let behaviour = Behaviour {
+        budgets: Budgets::new(&config),
+        config: Arc::clone(&config),
+        accounts: Arc::clone(&accounts),
+        serving,
+        messages,
+        notices,
+        orders: orders_in,
+        nascent: HashMap::new(),
+        addresses: HashMap::new(),
+        out: std::collections::VecDeque::new(),
+    };
+    let inner = HandleInner {
+        config,
+        store,
+        commands,
+        arrivals,
+        accounts,
+        runtime: tokio::runtime::Handle::current(),
+        next: 1.into(),
+    };
+    (behaviour, Handle { inner: Arc::new(inner) })
+}
+
+struct Inputs {
+    commands: mpsc::UnboundedReceiver<Command>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    messages: mpsc::Receiver<FromPeer>,
+    stored: mpsc::UnboundedReceiver<Stored>,
+}
+
+struct Engine {
+    core: Core,
+    config: Arc<Config>,
+    finder: Arc<dyn ProviderFinder>,
+    /// Connections of each peer, oldest first. Wants travel on the first.
+    links: HashMap<PeerId, Vec<Arc<Link>>>,
+    sessions: HashMap<SessionId, Arc<Shared>>,
+    open: HashMap<Cid, Open>,
+    probes: HashMap<u64, oneshot::Sender<Vec<PeerId>>>,
+    /// Peers whose link says that something is outstanding.
+    asked: HashSet<PeerId>,
+    searches: FuturesUnordered<BoxFuture<'static, (SessionId, Vec<PeerId>)>>,
+    search_slots: Arc<Semaphore>,
+    orders: mpsc::UnboundedSender<Order>,
+    fetched: mpsc::UnboundedSender<Fetched>,
+    arrivals: broadcast::Sender<Arc<[Cid]>>,
+}
+
+/// A block that somebody waits for, until it is stored.
+#[derive(Default)]
+struct Open {
+    readers: Vec<Reader>,
+    /// It came and is on its way to the store.
+    storing: bool,
+}
+
+/// One session's interest in a block.
+struct Reader {
+    session: SessionId,
+    /// Prefetched, so nobody needs to wait.
+    ahead: bool,
+    waiters: Vec<(u64, oneshot::Sender<Reply>)>,
+}
+
+impl Open {
+    fn reader(&mut self, session: SessionId) -> &mut Reader {
+        let at = self.readers.iter().position(|r| r.session == session).unwrap_or_else(|| {
+            self.readers.push(Reader { session, ahead: false, waiters: Vec::new() });
+            self.readers.len() - 1
+        });
+        &mut self.readers[at]
+    }
+}
+
+impl Engine {
+    async fn run(mut self, mut inputs: Inputs) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let busy = self.core.is_busy();
+            tokio::select! {
+                notice = inputs.notices.recv() => match notice {
+                    Some(notice) => self.on_notice(notice, Instant::now()),
+                    None => return,
+                },
+                Some(stored) = inputs.stored.recv() => self.on_stored(stored),
+                Some(message) = inputs.messages.recv() => self.on_message(message, Instant::now()),
+                Some(command) = inputs.commands.recv() => self.on_command(command, Instant::now()),
+                Some((session, peers)) = self.searches.next(), if !self.searches.is_empty() => {
+                    self.core.found(session, peers, Instant::now());
+                }
+                _ = tick.tick(), if busy => self.on_tick(Instant::now()),
+            }
+            // Whatever else is there belongs to the same turn.
+            let now = Instant::now();
+            for _ in 0..TURN {
+                let Ok(stored) = inputs.stored.try_recv() else { break };
+                self.on_stored(stored);
+            }
+            for _ in 0..TURN {
+                let Ok(message) = inputs.messages.try_recv() else { break };
+                self.on_message(message, now);
+            }
+            for _ in 0..TURN {
+                let Ok(command) = inputs.commands.try_recv() else { break };
+                self.on_command(command, now);
+            }
+            self.end_turn(now);
+            if busy && !self.core.is_busy() {
+                self.mark_links();
+            }
+        }
+    }
+
+    // ---- what happens ----
+
+    fn on_notice(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Opened(link) => {
+                let peer = link.peer;
+                let links = self.links.entry(peer).or_default();
+                links.push(link);
+                if links.len() == 1 {
+                    self.core.connected(peer, now);
+                }
+            }
+            Notice::Closed(peer, id) => {
+                let Some(links) = self.links.get_mut(&peer) else { return };
+                let carried_wants = links.first().is_some_and(|link| link.id == id);
+                links.retain(|link| link.id != id);
+                let others = !links.is_empty();
+                if !others {
+                    self.links.remove(&peer);
+                    self.asked.remove(&peer);
+                }
+                if carried_wants {
+                    self.core.disconnected(peer, now);
+                    if others {
+                        self.core.connected(peer, now);
+                    }
+                }
+            }
+            Notice::DialFailed(peer) => self.core.dial_failed(peer, now),
+            Notice::Speaks(peer, speaks) => {
+                if self.links.contains_key(&peer) {
+                    self.core.speaks(peer, speaks, now);
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: FromPeer, now: Instant) {
+        let FromPeer { link, received } = message;
+        let peer = link.peer;
+        if !self.links.contains_key(&peer) {
+            return;
+        }
+        let sizes: Vec<(Cid, usize)> = received.blocks.iter().map(|(cid, data)| (*cid, data.len())).collect();
+        let verdicts = self.core.blocks(peer, &sizes, received.unhashed, now);
+        let mut wanted = Vec::with_capacity(received.blocks.len());
+        for ((cid, data), verdict) in received.blocks.into_iter().zip(verdicts) {
+            let Some(open) = self.open.get_mut(&cid) else { continue };
+            if verdict != Verdict::Wanted || open.storing {
+                continue;
+            }
+            open.storing = true;
+            for reader in &open.readers {
+                if let Some(shared) = self.sessions.get(&reader.session) {
+                    *shared.received.lock().entry(peer).or_default() += data.len() as u64;
+                }
+            }
+            wanted.push(Block { cid, data });
+        }
+        if !wanted.is_empty() {
+            // Fails only when the runtime shuts down.
+            let _ = self.fetched.send(Fetched { blocks: wanted, paid: received.paid });
+        }
+        self.core.haves(peer, &received.haves, now);
+        self.core.dont_haves(peer, &received.dont_haves, now);
+    }
+
+    fn on_stored(&mut self, stored: Stored) {
+        for Block { cid, data } in &stored.blocks {
+            let Some(open) = self.open.remove(cid) else { continue };
+            for reader in open.readers {
+                let Some(shared) = self.sessions.get(&reader.session) else { continue };
+                shared.wants.fetch_sub(1, Ordering::Relaxed);
+                if reader.waiters.is_empty() && stored.result.is_ok() {
+                    let limit = self.config.unclaimed_per_session;
+                    shared.unclaimed.lock().put(*cid, data.clone(), limit);
+                }
+                for (_, reply) in reader.waiters {
+                    let result = stored.result.clone().map(|()| data.clone());
+                    // A reader that went away meanwhile needs nothing.
+                    let _ = reply.send(result.map_err(SourceError::Store));
+                }
+            }
+        }
+        if stored.result.is_ok() && self.arrivals.receiver_count() > 0 {
+            let cids: Arc<[Cid]> = stored.blocks.iter().map(|block| block.cid).collect();
+            let _ = self.arrivals.send(cids);
+        }
+    }
+
+    fn on_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Open { session, hints, shared } => {
+                self.sessions.insert(session, shared);
+                self.core.open(session, hints, now);
+            }
+            Command::Hint { session, peers } => self.core.hint(session, peers, now),
+            Command::Close { session } => {
+                self.sessions.remove(&session);
+                self.core.close(session, now);
+                self.open.retain(|_, open| {
+                    open.readers.retain(|reader| reader.session != session);
+                    open.storing || !open.readers.is_empty()
+                });
+            }
+            Command::Want { session, cid, waiter, reply } => {
+                let Some(shared) = self.sessions.get(&session) else { return };
+                // It may have come while the reader looked into the store.
+                if let Some(data) = shared.unclaimed.lock().take(&cid) {
+                    let _ = reply.send(Ok(data));
+                    return;
+                }
+                self.want(session, cid, Urgency::Now, now);
+                let reader = self.open.entry(cid).or_default().reader(session);
+                reader.waiters.push((waiter, reply));
+            }
+            Command::Ahead { session, cids } => {
+                for cid in cids {
+                    let Some(shared) = self.sessions.get(&session) else { return };
+                    if !shared.unclaimed.lock().contains(&cid) {
+                        self.want(session, cid, Urgency::Ahead, now);
+                        self.open.entry(cid).or_default().reader(session).ahead = true;
+                    }
+                }
+            }
+            Command::Unwait { session, cid, waiter } => self.unwait(session, cid, waiter),
+            Command::Probe { probe, cid, peers, reply } => {
+                self.probes.insert(probe, reply);
+                self.core.probe(probe, cid, peers);
+            }
+            Command::EndProbe { probe } => self.core.end_probe(probe),
+        }
+    }
+
+    fn want(&mut self, session: SessionId, cid: Cid, urgency: Urgency, now: Instant) {
+        let open = self.open.entry(cid).or_default();
+        if !open.readers.iter().any(|reader| reader.session == session)
+            && let Some(shared) = self.sessions.get(&session)
+        {
+            shared.wants.fetch_add(1, Ordering::Relaxed);
+        }
+        open.reader(session);
+        if !open.storing {
+            self.core.want(session, cid, urgency, now);
+        }
+    }
+
+    fn unwait(&mut self, session: SessionId, cid: Cid, waiter: u64) {
+        let Some(open) = self.open.get_mut(&cid) else { return };
+        let reader = open.reader(session);
+        reader.waiters.retain(|(id, _)| *id != waiter);
+        if reader.ahead || !reader.waiters.is_empty() {
+            return;
+        }
+        open.readers.retain(|reader| reader.session != session);
+        if let Some(shared) = self.sessions.get(&session) {
+            shared.wants.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !open.storing {
+            if open.readers.is_empty() {
+                self.open.remove(&cid);
+            }
+            self.core.unwant(session, &cid);
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        let asked: Vec<PeerId> = self.core.outstanding().map(|(peer, _)| peer).collect();
+        for peer in asked {
+            let Some(link) = self.links.get(&peer).and_then(|links| links.first()) else {
+                continue;
+            };
+            let rate = self.core.rate(&peer).unwrap_or_default() as u64;
+            link.account.rate.store(rate, Ordering::Relaxed);
+            self.core.trickled(peer, link.trickle.load(Ordering::Relaxed), now);
+        }
+        self.core.tick(now);
+        self.mark_links();
+    }
+
+    /// Tells connections whether a session counts on them.
+    fn mark_links(&mut self) {
+        let busy = self.core.is_busy();
+        for (peer, links) in &self.links {
+            let keep = busy && self.core.is_candidate(peer);
+            links.iter().for_each(|link| link.set_keep(keep));
+        }
+    }
+
+    // ---- what to do ----
+
+    fn end_turn(&mut self, now: Instant) {
+        let actions = self.core.pump(now);
+        // Before anything is sent: the answer must find the connection expecting it.
+        self.mark_outstanding();
+        for action in actions {
+            match action {
+                Action::Send { peer, entries } => self.send(peer, |link| link.push(entries)),
+                Action::Again { peer, cids } => self.send(peer, |link| {
+                    let cancels = cids.iter().map(|cid| Entry::cancel(*cid)).collect();
+                    let wants = cids.iter().map(|cid| Entry::want(*cid, WantKind::Block)).collect();
+                    link.push_apart(cancels) && link.push_apart(wants)
+                }),
+                Action::Close { peer, why } => {
+                    tracing::debug!(%peer, why, "closing a peer's connections");
+                    self.order(Order::Close(peer));
+                }
+                Action::Dial { peer } => self.order(Order::Dial(peer)),
+                Action::Find { session, cid } => self.search(session, cid),
+                Action::Failed { cid, why } => self.fail(cid, &why),
+                Action::Probed { probe, have } => {
+                    if let Some(reply) = self.probes.remove(&probe) {
+                        let _ = reply.send(have);
+                    }
+                }
+            }
+        }
+    }
+
+    fn mark_outstanding(&mut self) {
+        let before = std::mem::take(&mut self.asked);
+        for (peer, count) in self.core.outstanding() {
+            if let Some(link) = self.links.get(&peer).and_then(|links| links.first()) {
+                link.set_outstanding(count);
+                self.asked.insert(peer);
+            }
+        }
+        for peer in before.difference(&self.asked) {
+            if let Some(links) = self.links.get(peer) {
+                links.iter().for_each(|link| link.set_outstanding(0));
+            }
+        }
+    }
+
+    fn send(&self, peer: PeerId, push: impl FnOnce(&Link) -> bool) {
+        let Some(link) = self.links.get(&peer).and_then(|links| links.first()) else { return };
+        if !push(link) {
+            tracing::debug!(%peer, "takes none of our wantlists");
+            self.order(Order::CloseOne(peer, link.id));
+        }
+    }
+
+    /// Fails only when the swarm is gone, and then this task ends, too.
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    fn search(&self, session: SessionId, cid: Cid) {
+        let (finder, slots) = (Arc::clone(&self.finder), Arc::clone(&self.search_slots));
+        let search = async move {
+            let _slot = slots.acquire().await;
+            let found = tokio::time::timeout(SEARCH_TIMEOUT, finder.find(cid)).await;
+            (session, found.unwrap_or_default())
+        };
+        self.searches.push(search.boxed());
+    }
+
+    fn fail(&mut self, cid: Cid, why: &Failure) {
+        let Some(open) = self.open.remove(&cid) else { return };
+        tracing::debug!(%cid, %why, "a block cannot be had");
+        for reader in open.readers {
+            if let Some(shared) = self.sessions.get(&reader.session) {
+                shared.wants.fetch_sub(1, Ordering::Relaxed);
+            }
+            for (_, reply) in reader.waiters {
+                let _ = reply.send(Err(match why {
+                    Failure::Absent { .. } => SourceError::NotFound(cid),
+                    _ => SourceError::Unavailable { cid, reason: why.to_string() },
+                }));
+            }
+        }
+    }
+}
