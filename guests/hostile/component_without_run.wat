@@ -1,0 +1,3 @@
+;; expect: malformed
+;; A component that is no command.
+(component)

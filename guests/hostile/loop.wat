@@ -1,0 +1,6 @@
+;; expect: limit-fuel
+;; Never ends.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (loop $again (br $again))))

@@ -1,0 +1,6 @@
+;; expect: trap
+;; Gives up.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    unreachable))

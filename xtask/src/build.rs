@@ -1,0 +1,57 @@
+//! What is built with what.
+//!
+//! Cargo unifies the features of everything that one call builds. So the enclave, whose dependencies must be its own
+//! and nobody else's, is built and tested in calls that name nothing of the node; and each group below is always
+//! named whole, so that its dependencies are compiled once.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The crates that are pure: no I/O, few dependencies, quick to test.
+pub const PURE: &[&str] = &["adit-model", "adit-unixfs", "adit-wire"];
+/// The attested process and what it is made of.
+pub const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
+/// Everything that the daemon and the command line are made of.
+pub const NODE: &[&str] = &["adit-store", "adit-net", "adit-node", "adit-api", "adit"];
+/// The tests of the real programs.
+pub const REAL: &[&str] = &["adit-tests"];
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").into()
+}
+
+/// Where cargo puts release programs, asked rather than guessed: the caller may have moved it.
+pub fn programs() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    root().join(target).join("release")
+}
+
+/// A cargo call on this workspace, with the release profile and the checked-in lock file.
+pub fn cargo(subcommand: &str, packages: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args([subcommand, "--release", "--locked"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    command
+}
+
+pub fn check(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot start {name}"))?;
+    if !status.success() {
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        bail!("{name} {} ended with {status}", words.join(" "));
+    }
+    Ok(())
+}
+
+/// Builds `adit-enclave`, alone, then `adit`. Returns the folder that holds both.
+pub fn all_programs() -> Result<PathBuf> {
+    check(&mut cargo("build", &["adit-enclave"]))?;
+    check(&mut cargo("build", &["adit"]))?;
+    Ok(programs())
+}

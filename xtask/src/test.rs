@@ -1,0 +1,87 @@
+//! Tests, in suites with a time budget each. A suite that outgrows its budget belongs into `soak`.
+
+use crate::build::{self, ENCLAVE, NODE, PURE, REAL, cargo, check};
+use anyhow::{Result, bail};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+struct Suite {
+    name: &'static str,
+    proves: &'static str,
+    /// Minutes on two cores, with nothing built before.
+    budget: u64,
+    run: fn() -> Result<()>,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "pure", proves: "records, codecs and frames", budget: 4, run: || tests(PURE) },
+    Suite { name: "enclave", proves: "enclave, workers, jail, compiler", budget: 14, run: enclave },
+    Suite { name: "node", proves: "store, network, placement, API, command line", budget: 16, run: || tests(NODE) },
+    Suite { name: "real", proves: "the real programs: jobs, crashes, hostile guests", budget: 16, run: real },
+    Suite { name: "guests", proves: "guest sources build to what is checked in", budget: 4, run: crate::guests::check },
+];
+
+pub fn run(names: &[&str]) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|suite| suite.name != **name)) {
+        let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+        bail!("no suite is called {unknown}; there are {}", known.join(", "));
+    }
+    let mut table = Vec::new();
+    for suite in SUITES.iter().filter(|suite| names.is_empty() || names.contains(&suite.name)) {
+        println!("\n== {}: {} (budget {} min)", suite.name, suite.proves, suite.budget);
+        let start = Instant::now();
+        (suite.run)()?;
+        table.push((suite, start.elapsed()));
+    }
+    println!("\nsuite      took      budget");
+    for (suite, took) in &table {
+        let over = if *took > Duration::from_secs(60 * suite.budget) { "  over" } else { "" };
+        println!("{:<9} {:>5.1} min {:>5} min{over}", suite.name, took.as_secs_f64() / 60.0, suite.budget);
+    }
+    Ok(())
+}
+
+fn tests(packages: &[&str]) -> Result<()> {
+    check(&mut cargo("test", packages))
+}
+
+/// The enclave's tests drive its real program, which is built first, with the same features.
+fn enclave() -> Result<()> {
+    check(&mut cargo("build", &["adit-enclave"]))?;
+    check(with_programs(&mut cargo("test", ENCLAVE)))
+}
+
+fn real() -> Result<()> {
+    build::all_programs()?;
+    check(with_programs(&mut cargo("test", REAL)))
+}
+
+/// Tells the tests where the programs under test are; they never build them.
+fn with_programs(command: &mut Command) -> &mut Command {
+    let programs = build::programs();
+    command.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit"))
+}
+
+/// Tests that are marked `#[ignore]` because they take long.
+pub fn soak() -> Result<()> {
+    build::all_programs()?;
+    for packages in [PURE, ENCLAVE, NODE, REAL] {
+        check(with_programs(cargo("test", packages).args(["--", "--ignored", "--nocapture"])))?;
+    }
+    Ok(())
+}
+
+pub fn ci() -> Result<()> {
+    let mut format = Command::new("cargo");
+    check(format.current_dir(build::root()).args(["fmt", "--all", "--check"]))?;
+    if Command::new("cargo").args(["clippy", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        let mut clippy = Command::new("cargo");
+        clippy.current_dir(build::root()).args(["clippy", "--workspace", "--all-targets", "--locked"]);
+        check(clippy.args(["--", "-D", "warnings"]))?;
+    } else {
+        println!("clippy is not installed: lints not checked");
+    }
+    run(&[])
+}
