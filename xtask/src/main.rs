@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod demo;
 mod guests;
+mod licences;
 mod test;
 
 use anyhow::{Result, bail};

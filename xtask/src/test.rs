@@ -16,7 +16,7 @@ struct Suite {
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "pure", proves: "records, codecs and frames", budget: 4, run: || tests(PURE) },
+    Suite { name: "pure", proves: "records, codecs and frames", budget: 4, run: pure },
     Suite { name: "enclave", proves: "enclave, workers, jail, compiler", budget: 14, run: enclave },
     Suite { name: "node", proves: "store, network, placement, API, command line", budget: 16, run: || tests(NODE) },
     Suite { name: "real", proves: "the real programs: jobs, crashes, hostile guests", budget: 16, run: real },
@@ -45,6 +45,11 @@ pub fn run(names: &[&str]) -> Result<()> {
 
 fn tests(packages: &[&str]) -> Result<()> {
     check(&mut cargo("test", packages))
+}
+
+fn pure() -> Result<()> {
+    tests(PURE)?;
+    tests(&["xtask"])
 }
 
 /// The enclave's tests drive its real program, which is built first, with the same features.
@@ -83,5 +88,6 @@ pub fn ci() -> Result<()> {
     } else {
         println!("clippy is not installed: lints not checked");
     }
+    crate::licences::check()?;
     run(&[])
 }
