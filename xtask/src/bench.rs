@@ -38,7 +38,7 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-pub fn run(names: &[&str]) -> Result<()> {
+pub(crate) fn run(names: &[&str]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| BENCHES.iter().all(|bench| bench.name != **name)) {
         let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
         bail!("no benchmark is called {unknown}; there are {}", known.join(", "));

@@ -11,26 +11,26 @@ use std::{
 };
 
 /// The crates that are pure: no I/O, few dependencies, quick to test.
-pub const PURE: &[&str] = &["adit-model", "adit-unixfs", "adit-wire"];
+pub(crate) const PURE: &[&str] = &["adit-model", "adit-unixfs", "adit-wire"];
 /// The attested process and what it is made of.
-pub const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
+pub(crate) const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
 /// Everything that the daemon and the command line are made of.
-pub const NODE: &[&str] = &["adit-store", "adit-net", "adit-node", "adit-api", "adit"];
+pub(crate) const NODE: &[&str] = &["adit-store", "adit-net", "adit-node", "adit-api", "adit"];
 /// The tests of the real programs.
-pub const REAL: &[&str] = &["adit-tests"];
+pub(crate) const REAL: &[&str] = &["adit-tests"];
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").into()
 }
 
 /// Where cargo puts release programs, asked rather than guessed: the caller may have moved it.
-pub fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     root().join(target).join("release")
 }
 
 /// A cargo call on this workspace, with the release profile and the checked-in lock file.
-pub fn cargo(subcommand: &str, packages: &[&str]) -> Command {
+pub(crate) fn cargo(subcommand: &str, packages: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args([subcommand, "--release", "--locked"]);
     for package in packages {
@@ -39,7 +39,7 @@ pub fn cargo(subcommand: &str, packages: &[&str]) -> Command {
     command
 }
 
-pub fn check(command: &mut Command) -> Result<()> {
+pub(crate) fn check(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("cannot start {name}"))?;
     if !status.success() {
@@ -50,7 +50,7 @@ pub fn check(command: &mut Command) -> Result<()> {
 }
 
 /// Builds `adit-enclave`, alone, then `adit`. Returns the folder that holds both.
-pub fn all_programs() -> Result<PathBuf> {
+pub(crate) fn all_programs() -> Result<PathBuf> {
     check(&mut cargo("build", &["adit-enclave"]))?;
     check(&mut cargo("build", &["adit"]))?;
     Ok(programs())

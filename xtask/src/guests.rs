@@ -18,12 +18,12 @@ const SQLITE: &str = "3520000";
 const RUST: &str = "1.95.0";
 const GO: &str = "go1.26.8";
 
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     run(true)
 }
 
 /// Rebuilds all; with `compare` into a folder of its own, and fails where the bytes differ.
-pub fn run(compare: bool) -> Result<()> {
+pub(crate) fn run(compare: bool) -> Result<()> {
     let guests = root().join("guests");
     let bin = guests.join("bin");
     let target = if compare { scratch("guests-check")? } else { bin.clone() };
@@ -47,7 +47,10 @@ pub fn run(compare: bool) -> Result<()> {
         bail!("built otherwise than checked in: {}; run `cargo xtask guests`", different.join(", "));
     }
     if !skipped.is_empty() {
-        println!("not rebuilt, because the pinned toolchain is not to be had here: guests in {}", skipped.join(", "));
+        println!(
+            "not rebuilt, because the pinned toolchain is not to be had here: guests in {}",
+            skipped.join(", ")
+        );
     }
     println!("guests: {}", if compare { "as checked in" } else { "rebuilt" });
     Ok(())
@@ -63,7 +66,8 @@ fn scratch(name: &str) -> Result<PathBuf> {
 /// Cached outside the repository, as all that is installed for tests.
 fn cache() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).context("no home folder")?;
+    let base =
+        base.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).context("no home folder")?;
     let folder = base.join("adit-xtask");
     fs::create_dir_all(&folder)?;
     Ok(folder)
@@ -173,9 +177,17 @@ fn rust(guests: &Path, target: &Path) -> Result<bool> {
         let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let output = scratch("guests-rust")?;
         let mut cargo = Command::new("cargo");
-        cargo.current_dir(&package).args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-wasip1"]);
+        cargo.current_dir(&package).args([
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--target",
+            "wasm32-wasip1",
+        ]);
         // Absolute paths would otherwise end up in panic messages, and so in the program.
-        let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"))?;
+        let home =
+            std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"))?;
         let flags = [
             format!("--remap-path-prefix={}=/guests", package.display()),
             format!("--remap-path-prefix={home}=/cargo"),

@@ -23,10 +23,17 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     let output = Command::new("cargo")
         .current_dir(root())
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;

@@ -18,12 +18,22 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "pure", proves: "records, codecs and frames", budget: 4, run: pure },
     Suite { name: "enclave", proves: "enclave, workers, jail, compiler", budget: 14, run: enclave },
-    Suite { name: "node", proves: "store, network, placement, API, command line", budget: 16, run: || tests(NODE) },
+    Suite {
+        name: "node",
+        proves: "store, network, placement, API, command line",
+        budget: 16,
+        run: || tests(NODE),
+    },
     Suite { name: "real", proves: "the real programs: jobs, crashes, hostile guests", budget: 16, run: real },
-    Suite { name: "guests", proves: "guest sources build to what is checked in", budget: 4, run: crate::guests::check },
+    Suite {
+        name: "guests",
+        proves: "guest sources build to what is checked in",
+        budget: 4,
+        run: crate::guests::check,
+    },
 ];
 
-pub fn run(names: &[&str]) -> Result<()> {
+pub(crate) fn run(names: &[&str]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|suite| suite.name != **name)) {
         let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
         bail!("no suite is called {unknown}; there are {}", known.join(", "));
@@ -70,7 +80,7 @@ fn with_programs(command: &mut Command) -> &mut Command {
 }
 
 /// Tests that are marked `#[ignore]` because they take long.
-pub fn soak() -> Result<()> {
+pub(crate) fn soak() -> Result<()> {
     build::all_programs()?;
     for packages in [PURE, ENCLAVE, NODE, REAL] {
         check(with_programs(cargo("test", packages).args(["--", "--ignored", "--nocapture"])))?;
@@ -78,10 +88,14 @@ pub fn soak() -> Result<()> {
     Ok(())
 }
 
-pub fn ci() -> Result<()> {
+pub(crate) fn ci() -> Result<()> {
     let mut format = Command::new("cargo");
     check(format.current_dir(build::root()).args(["fmt", "--all", "--check"]))?;
-    if Command::new("cargo").args(["clippy", "--version"]).output().is_ok_and(|output| output.status.success()) {
+    if Command::new("cargo")
+        .args(["clippy", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         let mut clippy = Command::new("cargo");
         clippy.current_dir(build::root()).args(["clippy", "--workspace", "--all-targets", "--locked"]);
         check(clippy.args(["--", "-D", "warnings"]))?;

@@ -1,1 +1,12 @@
+//! Runs the real programs, as their users do: real processes, real files, the command line and HTTP.
+//!
+//! Links nothing that it tests. Start reading at [`Node`]; `cargo xtask demo` and the tests under `tests/real` stand on
+//! it. What is measured with it prints ratios and figures, and asserts no time.
 
+mod http;
+mod node;
+mod process;
+
+pub use http::{Connection, Reply};
+pub use node::{Node, Settings};
+pub use process::{Finished, Programs, eventually, processes_below};
