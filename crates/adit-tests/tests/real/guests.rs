@@ -1,0 +1,64 @@
+//! Real programs run unchanged: built from C, Rust and Go, and one that nobody here wrote.
+
+use crate::{guest, programs, repository};
+use adit_tests::Node;
+use anyhow::Result;
+use std::fs;
+
+#[test]
+fn a_rust_program_audits_a_tree() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let folder = tempfile::tempdir()?;
+    let package = folder.path().join("demo-1.0.0");
+    fs::create_dir_all(package.join("src"))?;
+    fs::write(package.join("Cargo.toml"), "[package]\nname = \"demo\"\nlicense = \"MIT\"\n")?;
+    fs::write(package.join("src/lib.rs"), "pub fn f() { unsafe { } } // unsafe\n")?;
+    let cid = node.add(folder.path())?;
+    let out = folder.path().join("out");
+    let words = ["run", &guest("audit"), "--in", &format!("/in/data={cid}"), "-o", out.to_str().unwrap()];
+    let ran = node.adit(&words)?.expect(0)?;
+    assert!(ran.text().contains("1 packages, 2 files"), "{}", ran.text());
+    let lines = fs::read_to_string(out.join("packages.tsv"))?;
+    assert!(lines.ends_with("demo-1.0.0\tMIT\t2\t75\t1\t1\tfalse\tfalse\n"), "{lines}");
+    Ok(())
+}
+
+#[test]
+fn a_go_program_counts_words() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let cid = node.add(&repository("LICENSE-MIT"))?;
+    let out = node.repository().with_extension("out");
+    let words =
+        ["run", &guest("words"), "--in", &format!("/in/data={cid}"), "-o", out.to_str().unwrap(), "--", "2"];
+    let ran = node.adit(&words)?.expect(0)?;
+    assert!(ran.text().contains("different words\n"), "{}", ran.text());
+    assert_eq!(fs::read_to_string(out.join("words.txt"))?, ran.text());
+    let missing = node.adit(&["run", &guest("words")])?;
+    assert_eq!(missing.code, 3, "its own exit code: {}", missing.stderr);
+    Ok(())
+}
+
+/// The database is made by SQLite itself in one job, and read by CID in another.
+#[test]
+fn sqlites_shell_works_on_a_database_by_its_cid() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let out = node.repository().with_extension("out");
+    let make = "create table t(n, square); \
+        with recursive c(n) as (select 1 union all select n + 1 from c where n < 50000) insert into t select n, n * n from c; \
+        create index by_square on t(square); select count(*) from t;";
+    let words = ["run", &guest("sqlite3"), "-o", out.to_str().unwrap(), "--", "/out/numbers.db", make];
+    assert_eq!(node.adit(&words)?.expect(0)?.text(), "50000\n");
+    let cid = node.add(&out.join("numbers.db"))?;
+    let words = [
+        "run",
+        &guest("sqlite3"),
+        "--in",
+        &format!("/in/numbers.db={cid}"),
+        "--",
+        "-readonly",
+        "file:/in/numbers.db?immutable=1",
+        "select n from t where square = 1522756;",
+    ];
+    assert_eq!(node.adit(&words)?.expect(0)?.text(), "1234\n");
+    Ok(())
+}
