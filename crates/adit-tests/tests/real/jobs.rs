@@ -35,19 +35,12 @@ fn arguments_environment_stdin_and_exit_codes_arrive_intact() -> Result<()> {
         let ran = node.adit(&words)?.expect(code)?;
         assert_eq!(ran.text(), "arg a b\narg \nenv COLOUR=green\nstdin 0 bytes\n");
     }
-    let words = [
-        "run",
-        &guest("echo"),
-        "--stdin",
-        "-",
-        "-o",
-        node.repository().join("../out").to_str().unwrap(),
-        "--",
-        "out=copy",
-    ];
+    let out = node.repository().with_extension("out");
+    let program = guest("echo");
+    let words = ["run", &program, "--stdin", "-", "-o", out.to_str().unwrap(), "--", "out=copy"];
     let ran = node.adit_with(&words, &noise(300_000, 5))?.expect(0)?;
     assert_eq!(ran.text(), "stdin 300000 bytes\n");
-    assert_eq!(fs::read(node.repository().join("../out/copy"))?, noise(300_000, 5), "-o brings /out home");
+    assert_eq!(fs::read(out.join("copy"))?, noise(300_000, 5), "-o brings /out home");
     let ran = node.adit(&["run", &guest("echo"), "--", "err=to stderr"])?.expect(0)?;
     assert!(ran.stderr.contains("to stderr"), "{}", ran.stderr);
     Ok(())
