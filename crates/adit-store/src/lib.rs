@@ -8,6 +8,7 @@ mod disk;
 mod error;
 mod key;
 mod memory;
+mod repo;
 #[cfg(test)]
 mod suite;
 
@@ -16,3 +17,7 @@ pub use blocks::{BlockSource, BlockStore, Location, MAX_BLOCK_LEN};
 pub use disk::{DiskOptions, DiskStore};
 pub use error::{SourceError, StoreError};
 pub use memory::MemoryStore;
+pub use repo::{
+    FORMAT, GcError, GcReport, Incomplete, Lease, LockError, OnCorrupt, OpenError, Pin, PinError, PinKind,
+    PinOptions, PinSummary, Repo, RepoOptions, RepoStat, VerifyReport,
+};

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use crate::{
     BlockStore, Location, StoreError,
-    blocks::{fits, storable},
+    blocks::storable,
     key::{BlockKey, inline_data},
 };
 

@@ -9,6 +9,7 @@ mod index;
 mod layout;
 mod medium;
 mod pages;
+mod read;
 mod reclaim;
 mod recovery;
 mod segments;
@@ -18,7 +19,10 @@ mod writer;
 use std::{
     collections::HashSet,
     path::Path,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -31,24 +35,24 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::{
     index::Index,
+    read::Found,
     segments::Segments,
-    state::{BUFFER_MAX, Known, Recent, Shared, State},
+    state::{BUFFER_MAX, Known, Recent, State},
     writer::Writer,
 };
 pub(crate) use self::{
     index::LogPosition,
     layout::Place,
-    medium::{Medium, OsMedium},
-    reclaim::{Freed, free_garbage, is_before},
+    medium::{Medium, OsMedium, sync_dir},
+    reclaim::{Spare, free_garbage, is_before},
+    state::Shared,
 };
 use crate::{
     Block, BlockStore, Location, StoreError,
-    blocks::{fits, storable},
+    blocks::storable,
     key::{BlockKey, inline_data},
 };
 
-/// Blocks up to this size are read and hashed on the caller's thread when they are cached.
-const SMALL: usize = 64 << 10;
 /// Disk reads at a time. More only queue in the kernel, each on a thread of its own.
 const READERS: usize = 16;
 
@@ -75,6 +79,14 @@ pub struct DiskStore {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What reading a part of the store found.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) blocks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) corrupt: Vec<Cid>,
+}
+
 impl DiskStore {
     /// Opens or makes the store in `dir`. Blocking: reads what a crash left unindexed, at most
     /// about 150 MB. The caller holds a lock on the directory.
@@ -90,7 +102,7 @@ impl DiskStore {
             segments: Segments::new(medium.clone()),
             medium,
             index,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State { log_end: recovered.end, ..State::default() }),
             wake: Condvar::new(),
             room: Notify::new(),
             used: AtomicU64::new(recovered.used),
@@ -124,14 +136,63 @@ impl DiskStore {
         &self.shared
     }
 
-    /// Stored blocks, except those that were put a moment ago.
-    pub(crate) fn indexed(&self) -> Result<u64, StoreError> {
-        self.shared.index.len()
+    /// The end of the log, or a little before it.
+    pub(crate) fn log_end(&self) -> LogPosition {
+        self.shared.state.lock().log_end
+    }
+
+    /// Stored blocks; those that were put a moment ago may be counted twice or not yet.
+    pub(crate) async fn count(&self) -> Result<u64, StoreError> {
+        let recent = self.shared.state.lock().recent.len() as u64;
+        Ok(recent + self.blocking(|shared| shared.index.len()).await?)
     }
 
     /// Bytes that blocks take on the disk.
     pub(crate) fn used(&self) -> u64 {
         self.shared.used()
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.shared.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reserve(&self) -> u64 {
+        self.shared.reserve
+    }
+
+    /// Up to `limit` entries of the index after a key.
+    pub(crate) async fn index_page(
+        &self,
+        after: Option<BlockKey>,
+        limit: usize,
+    ) -> Result<Vec<(BlockKey, Place)>, StoreError> {
+        self.blocking(move |shared| shared.index.page(after, limit)).await
+    }
+
+    /// Reads and hashes what an index page names, in the order it lies on the disk.
+    pub(crate) async fn check_page(&self, mut page: Vec<(BlockKey, Place)>) -> Result<Checked, StoreError> {
+        self.blocking(move |shared| {
+            page.sort_unstable_by_key(|(_, place)| (place.segment, place.offset));
+            let mut checked = Checked::default();
+            for (key, place) in page {
+                let cid = key.cid(u64::from(place.codec));
+                match shared.read_verified(&cid, &key, place) {
+                    Ok(Some(bytes)) => checked.bytes += bytes.len() as u64,
+                    // Deleted meanwhile.
+                    Ok(None) => continue,
+                    // A disk that fails to read a block has lost it just the same.
+                    Err(StoreError::Corrupt { .. } | StoreError::Io { .. }) => checked.corrupt.push(cid),
+                    Err(error) => return Err(error),
+                }
+                checked.blocks += 1;
+            }
+            Ok(checked)
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -159,89 +220,6 @@ impl DiskStore {
                 self.blocking(move |shared| Ok(shared.ask_index(&key, stamp)?.map(Found::At))).await
             }
         }
-    }
-}
-
-enum Found {
-    Bytes(Bytes),
-    At(Place),
-}
-
-impl Found {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::At(place) => u64::from(place.len),
-        }
-    }
-}
-
-impl Shared {
-    fn ask_index(&self, key: &BlockKey, stamp: u64) -> Result<Option<Place>, StoreError> {
-        let place = self.index.get(key)?;
-        if let Some(place) = place {
-            self.state.lock().places.insert(*key, place, stamp);
-        }
-        Ok(place)
-    }
-
-    /// The place as it is now, without the cache.
-    fn locate_afresh(&self, key: &BlockKey) -> Result<Option<Found>, StoreError> {
-        let known = {
-            let mut state = self.state.lock();
-            state.places.forget([key]);
-            state.lookup(key)
-        };
-        Ok(match known {
-            Known::Bytes(bytes) => Some(Found::Bytes(bytes)),
-            Known::At(place) => Some(Found::At(place)),
-            Known::Gone => None,
-            Known::AskIndex { stamp } => self.ask_index(key, stamp)?.map(Found::At),
-        })
-    }
-
-    /// Reads and verifies the block at `place`; where it was moved or deleted since, the place is
-    /// looked up once more.
-    fn read_verified(&self, cid: &Cid, key: &BlockKey, place: Place) -> Result<Option<Bytes>, StoreError> {
-        let mut place = place;
-        loop {
-            let read = self.read(place);
-            if let Ok(bytes) = &read
-                && fits(cid, bytes)
-            {
-                return Ok(read.ok());
-            }
-            match self.locate_afresh(key)? {
-                Some(Found::Bytes(bytes)) => return Ok(Some(bytes)),
-                Some(Found::At(moved)) if moved != place => place = moved,
-                Some(Found::At(_)) => {
-                    return match read {
-                        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-                            Err(StoreError::io("read a block")(error))
-                        }
-                        _ => Err(StoreError::Corrupt { cid: *cid }),
-                    };
-                }
-                None => return Ok(None),
-            }
-        }
-    }
-
-    fn read(&self, place: Place) -> std::io::Result<Bytes> {
-        let mut bytes = vec![0; place.len as usize];
-        self.segments.get(place.segment)?.read_exact_at(&mut bytes, u64::from(place.offset))?;
-        Ok(bytes.into())
-    }
-
-    /// A small block that the kernel has in memory, verified; `None` means: take the long way.
-    fn read_small_cached(&self, cid: &Cid, place: Place) -> Option<Bytes> {
-        if place.len as usize > SMALL {
-            return None;
-        }
-        let mut bytes = vec![0; place.len as usize];
-        let file = self.segments.get(place.segment).ok()?;
-        let whole = file.read_cached_at(&mut bytes, u64::from(place.offset));
-        (whole && fits(cid, &bytes)).then(|| bytes.into())
     }
 }
 
@@ -359,7 +337,7 @@ impl BlockStore for DiskStore {
         };
         let listed: HashSet<_> = recent.iter().map(|(key, _, _)| *key).collect();
         let pages = stream::try_unfold(None, move |after| async move {
-            let page = self.blocking(move |shared| shared.index.page(after, 1024)).await?;
+            let page = self.index_page(after, 1024).await?;
             let last = page.last().map(|(key, _)| *key);
             Ok::<_, StoreError>(last.map(|last| (page, Some(last))))
         });

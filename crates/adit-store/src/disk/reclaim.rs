@@ -89,7 +89,11 @@ impl Writer {
     /// Ends the active segment, so that its garbage can be freed like that of the others.
     /// Returns the number of the next one: every record before it is indexed.
     pub(crate) fn seal(&mut self) -> Result<u32, StoreError> {
-        self.settle()?;
+        match self.settle() {
+            // On a full disk what is buffered goes into a later segment.
+            Err(StoreError::Full { .. }) => self.checkpoint()?,
+            other => other?,
+        }
         self.active = None;
         Ok(self.next_segment)
     }
@@ -116,7 +120,6 @@ impl Writer {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Freed {
     pub(crate) bytes: u64,
-    pub(crate) segments_removed: u64,
     pub(crate) bytes_moved: u64,
 }
 
@@ -139,7 +142,6 @@ pub(crate) async fn free_garbage(shared: &Arc<Shared>) -> Result<Freed, StoreErr
             if live.is_empty() {
                 shared.segments.forget(number);
                 shared.medium.remove_segment(number).map_err(StoreError::io("remove a segment"))?;
-                freed.segments_removed += 1;
                 continue;
             }
             let sparse = {
@@ -150,8 +152,7 @@ pub(crate) async fn free_garbage(shared: &Arc<Shared>) -> Result<Freed, StoreErr
                 continue;
             }
             match compact(shared, number, live, &mut freed).await {
-                Ok(true) => freed.segments_removed += 1,
-                Ok(false) => {}
+                Ok(()) => {}
                 // What could be freed without room is freed; the next run goes on.
                 Err(StoreError::Full { .. }) => break,
                 Err(error) => return Err(error),
@@ -286,14 +287,14 @@ fn punch_gaps(shared: &Shared, number: u32, live: &[(u32, u32)]) -> Result<bool,
     Ok(allocated > needed * 2 + (1 << 20))
 }
 
-/// Moves all live records of a segment away and removes it. `false` where one of them is corrupt:
-/// it must stay to be reported.
+/// Moves all live records of a segment away and removes it; where one of them is corrupt, the
+/// segment stays, so that the block stays to be reported.
 async fn compact(
     shared: &Arc<Shared>,
     number: u32,
     live: Ranges,
     freed: &mut Freed,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let mut rest = live.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -308,13 +309,12 @@ async fn compact(
             let (shared, now) = (shared.clone(), now.to_vec());
             blocking(move || read_records(&shared, number, &now)).await?
         };
-        let Some(records) = records else { return Ok(false) };
+        let Some(records) = records else { return Ok(()) };
         freed.bytes_moved += records.iter().map(|(_, place, _)| u64::from(place.len)).sum::<u64>();
         shared.on_writer(move |writer| writer.relocate(records)).await??;
     }
     shared.segments.forget(number);
-    shared.medium.remove_segment(number).map_err(StoreError::io("remove a segment"))?;
-    Ok(true)
+    shared.medium.remove_segment(number).map_err(StoreError::io("remove a segment"))
 }
 
 /// Reads and verifies records; `None` where one is not what it should be.

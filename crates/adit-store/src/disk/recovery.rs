@@ -26,6 +26,8 @@ pub(crate) struct Recovered {
     pub(crate) next_segment: u32,
     /// Bytes that all segments take on the disk.
     pub(crate) used: u64,
+    /// The end of the log.
+    pub(crate) end: LogPosition,
 }
 
 /// Brings the index up to date with the segments.
@@ -64,7 +66,7 @@ pub(crate) fn recover(medium: &dyn Medium, index: &Index) -> Result<Recovered, S
         }
         _ => None,
     };
-    Ok(Recovered { active, next_segment, used })
+    Ok(Recovered { active, next_segment, used, end })
 }
 
 struct Recovery<'a> {

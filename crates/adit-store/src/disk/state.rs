@@ -13,7 +13,13 @@ use cid::Cid;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 
-use super::{index::Index, layout::Place, medium::Medium, segments::Segments, writer::Writer};
+use super::{
+    index::{Index, LogPosition},
+    layout::Place,
+    medium::Medium,
+    segments::Segments,
+    writer::Writer,
+};
 use crate::{StoreError, key::BlockKey};
 
 /// What may wait in memory to be written. More buys no throughput: a flush writes it in one go.
@@ -45,6 +51,8 @@ pub(crate) struct State {
     pub(crate) places: PlaceCache,
     /// Why the last flush failed. The next one tries again; meanwhile nothing more is taken.
     pub(crate) stuck: Option<StoreError>,
+    /// The end of what is written.
+    pub(crate) log_end: LogPosition,
     /// Nothing can be written any more.
     pub(crate) failed: Option<StoreError>,
     pub(crate) closing: bool,

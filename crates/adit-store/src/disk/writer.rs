@@ -162,6 +162,7 @@ impl Writer {
                     }
                 }
                 state.stuck = None;
+                state.log_end = self.position();
                 self.shared.room.notify_waiters();
                 Ok(())
             }

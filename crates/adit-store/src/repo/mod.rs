@@ -1,0 +1,164 @@
+//! A repo: the block store of one node with what decides how long blocks stay.
+//!
+//! It owns its directory (a lock keeps a second process out), the [`DiskStore`], the pins and the
+//! leases. Garbage collection runs when asked; nothing here starts it by itself.
+
+mod ballast;
+mod gc;
+mod lease;
+mod lock;
+mod mark;
+mod pin;
+mod pins;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc};
+
+use cid::Cid;
+
+use self::{
+    ballast::Ballast,
+    lease::Leases,
+    lock::DirectoryLock,
+    pins::{Pins, now},
+};
+pub use self::{
+    gc::{GcError, GcReport},
+    lease::Lease,
+    lock::{FORMAT, LockError},
+    pin::{PinError, PinOptions, PinSummary},
+    pins::{Pin, PinKind},
+    verify::{Incomplete, OnCorrupt, VerifyReport},
+};
+use crate::{
+    BlockStore, DiskOptions, DiskStore, StoreError,
+    disk::{Medium, OsMedium},
+};
+
+/// A repo could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a [`Repo`] behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RepoOptions {
+    pub disk: DiskOptions,
+}
+
+/// What a repo holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoStat {
+    pub format: u32,
+    pub blocks: u64,
+    /// Bytes that blocks take on the disk, garbage included.
+    pub used: u64,
+    /// The operator's limit for `used`; `None` for none.
+    pub limit: Option<u64>,
+    /// What the file system has left, in bytes.
+    pub free: u64,
+    pub pins: u64,
+    /// What is under way and keeps blocks: adds, pins, jobs.
+    pub leases: Vec<String>,
+}
+
+/// The node's blocks, pins and leases. Share it in an [`Arc`].
+#[derive(Debug)]
+pub struct Repo {
+    blocks: Arc<DiskStore>,
+    pins: Pins,
+    leases: Arc<Leases>,
+    medium: Arc<dyn Medium>,
+    ballast: Ballast,
+    /// One collection or verification at a time.
+    upkeep: tokio::sync::Mutex<()>,
+    _lock: Option<DirectoryLock>,
+}
+
+impl Repo {
+    /// Opens the repo in `dir`, or makes one. Blocking: after a crash it reads what was not
+    /// indexed yet, well under a second's worth.
+    ///
+    /// # Errors
+    /// [`LockError::InUse`] while another process has it open.
+    pub fn open(dir: &Path, options: RepoOptions) -> Result<Self, OpenError> {
+        let lock = DirectoryLock::take(dir)?;
+        let medium = OsMedium::new(dir).map_err(StoreError::io("make the repo's directory"))?;
+        let ballast = Ballast::in_dir(dir);
+        Ok(Self::open_on(Arc::new(medium), options, ballast, Some(lock))?)
+    }
+
+    fn open_on(
+        medium: Arc<dyn Medium>,
+        options: RepoOptions,
+        ballast: Ballast,
+        lock: Option<DirectoryLock>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            blocks: Arc::new(DiskStore::open_on(medium.clone(), options.disk)?),
+            pins: Pins::open(&medium)?,
+            leases: Arc::default(),
+            medium,
+            ballast,
+            upkeep: tokio::sync::Mutex::new(()),
+            _lock: lock,
+        })
+    }
+
+    /// The block store. Blocks put here without a lease may be collected at any time.
+    pub fn blocks(&self) -> Arc<dyn BlockStore> {
+        self.blocks.clone()
+    }
+
+    /// Takes a lease; `label` says in [`RepoStat::leases`] who keeps blocks.
+    pub fn lease(&self, label: impl Into<String>) -> Lease {
+        Lease::new(self.leases.clone(), self.blocks.clone(), label.into())
+    }
+
+    /// All pins that have not expired.
+    pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
+        let now = now();
+        Ok(self.pins.all()?.into_iter().filter(|pin| !pin.is_expired(now)).collect())
+    }
+
+    /// Whether `cid` is the root of a pin.
+    pub fn is_pinned(&self, cid: &Cid) -> Result<bool, StoreError> {
+        let now = now();
+        Ok(self.pins.of(cid)?.iter().any(|pin| !pin.is_expired(now)))
+    }
+
+    /// Removes pins of a root, durably: the one of this name, or all. How many there were.
+    pub fn unpin(&self, cid: &Cid, name: Option<&str>) -> Result<usize, StoreError> {
+        self.pins.remove(cid, |pin| name.is_none_or(|name| name == pin.name))
+    }
+
+    /// Sets the operator's limit for [`RepoStat::used`], in bytes.
+    pub fn set_limit(&self, limit: Option<u64>) {
+        self.blocks.set_limit(limit.unwrap_or(u64::MAX));
+    }
+
+    pub async fn stat(&self) -> Result<RepoStat, StoreError> {
+        let limit = self.blocks.limit();
+        Ok(RepoStat {
+            format: FORMAT,
+            blocks: self.blocks.count().await?,
+            used: self.blocks.used(),
+            limit: (limit != u64::MAX).then_some(limit),
+            free: self.medium.free_bytes().map_err(StoreError::io("ask for free space"))?,
+            pins: self.pins()?.len() as u64,
+            leases: self.leases.labels(),
+        })
+    }
+
+    /// Writes everything out and stops the store.
+    pub async fn close(&self) {
+        self.blocks.close().await;
+    }
+}

@@ -1,0 +1,98 @@
+//! Reading everything again: which blocks rotted, and which pins have holes.
+
+use cid::Cid;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    Repo,
+    lease::BlockSet,
+    mark::{Holes, MarkError, mark},
+    pins::PinKind,
+};
+use crate::{BlockStore, StoreError};
+
+/// Index entries per step.
+const STEP: usize = 4096;
+/// Steps under way: reading one while another is hashed.
+const STEPS: usize = 2;
+
+/// What to do with a corrupt block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCorrupt {
+    /// List it only.
+    Report,
+    /// Delete it, so that it can be fetched again.
+    Drop,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    pub blocks: u64,
+    pub bytes: u64,
+    pub corrupt: Vec<Cid>,
+    /// How many of them were deleted.
+    pub dropped: u64,
+    /// Pins with a hole.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// A pin whose tree is not all there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    pub root: Cid,
+    pub reason: String,
+}
+
+impl Repo {
+    /// Reads and hashes every stored block, then walks every pin.
+    pub async fn verify(&self, on_corrupt: OnCorrupt) -> Result<VerifyReport, StoreError> {
+        let _alone = self.upkeep.lock().await;
+        let shared = self.blocks.shared();
+        shared.on_writer(|writer| writer.settle()).await??;
+        let mut report = VerifyReport::default();
+        let pages = stream::try_unfold(None, |after| async move {
+            let page = self.blocks.index_page(after, STEP).await?;
+            let last = page.last().map(|(key, _)| *key);
+            Ok::<_, StoreError>(last.map(|last| (page, Some(last))))
+        });
+        let steps = pages.map_ok(|page| self.blocks.check_page(page)).try_buffered(STEPS);
+        tokio::pin!(steps);
+        while let Some(checked) = steps.next().await {
+            let checked = checked?;
+            report.blocks += checked.blocks;
+            report.bytes += checked.bytes;
+            report.corrupt.extend(checked.corrupt);
+        }
+        if on_corrupt == OnCorrupt::Drop {
+            for cid in &report.corrupt {
+                self.blocks.delete(cid).await?;
+                report.dropped += 1;
+            }
+        }
+        report.incomplete = self.incomplete_pins().await?;
+        Ok(report)
+    }
+
+    async fn incomplete_pins(&self) -> Result<Vec<Incomplete>, StoreError> {
+        let mut incomplete = Vec::new();
+        for pin in self.pins()? {
+            let root = pin.cid;
+            let reason = match pin.kind {
+                PinKind::Direct if self.blocks.has(&root).await? => None,
+                PinKind::Direct => Some(format!("block {root} is missing")),
+                PinKind::Recursive => {
+                    let shared = self.blocks.shared().clone();
+                    let walk = move || mark(&shared, vec![root], Holes::RefuseAll, BlockSet::default());
+                    match tokio::task::spawn_blocking(walk).await.map_err(|_| StoreError::Closed)? {
+                        Ok(_) => None,
+                        Err(MarkError::Store(error)) => return Err(error),
+                        Err(MarkError::Hole(hole)) => Some(hole.to_string()),
+                    }
+                }
+            };
+            incomplete.extend(reason.map(|reason| Incomplete { root, reason }));
+        }
+        Ok(incomplete)
+    }
+}
