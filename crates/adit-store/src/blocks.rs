@@ -84,6 +84,28 @@ impl<S: BlockStore + ?Sized> BlockSource for Arc<S> {
     }
 }
 
+#[async_trait]
+impl<S: BlockSource + ?Sized> BlockSource for &S {
+    async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
+        (**self).block(cid).await
+    }
+
+    fn prefetch(&self, cids: &[Cid]) {
+        (**self).prefetch(cids);
+    }
+}
+
+#[async_trait]
+impl BlockSource for Arc<dyn BlockSource> {
+    async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
+        (**self).block(cid).await
+    }
+
+    fn prefetch(&self, cids: &[Cid]) {
+        (**self).prefetch(cids);
+    }
+}
+
 /// The key under which a block is kept; `None` where the CID carries the data itself.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use std::{path::Path, sync::Arc};
 
 use cid::Cid;
 
+pub(crate) use self::lease::BlockSet;
 use self::{
     ballast::Ballast,
     lease::Leases,
