@@ -13,6 +13,14 @@
 //! What the jailed half never does: open a file or a socket, verify a block (the enclave has), sign, or decide
 //! whether a fault is the host's. Start reading at [`worker_wire`], then [`worker`], then [`jail`].
 
+pub mod compile;
 pub mod engine;
+mod entry;
 pub mod fault;
+mod guest;
+mod inspect;
+pub mod jail;
+pub mod worker;
 pub mod worker_wire;
+pub use entry::ProcessError;
+pub use inspect::MAX_CODE;

@@ -8,7 +8,7 @@
 //! enclave → worker   Open (slots, output file)
 //! worker  → enclave  Ready
 //! enclave → worker   Load (machine code)                 once
-//! worker  → enclave  Loaded
+//! worker  → enclave  Loaded, or Refused
 //! enclave → worker   Run (one job)                       ┐
 //! worker  → enclave  Want, Log …                         │ as often as there are jobs
 //! enclave → worker   Have, Refused …                     │
@@ -125,6 +125,8 @@ pub struct JobLimits {
 pub enum FromWorker {
     Ready,
     Loaded,
+    /// The code cannot be linked, or holds more than a worker has room for. The worker ends.
+    Refused(CodeFault),
     /// Blocks to put into slots, most urgent first.
     Want(Vec<Want>),
     Log {
@@ -385,6 +387,10 @@ impl Message for FromWorker {
                 done.stderr.write(w);
                 w.u64(done.blocks_read).u64(done.bytes_read);
             }
+            FromWorker::Refused(fault) => {
+                w.u8(6);
+                fault.write(w);
+            }
         }
     }
 
@@ -418,6 +424,7 @@ impl Message for FromWorker {
                 blocks_read: r.u64("blocks read")?,
                 bytes_read: r.u64("bytes read")?,
             })),
+            6 => FromWorker::Refused(CodeFault::read(r)?),
             other => return unknown("message", other),
         })
     }

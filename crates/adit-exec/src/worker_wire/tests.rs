@@ -75,6 +75,7 @@ fn every_message_survives_and_nothing_shorter_or_longer_does() {
     same(FromCompiler::Compiled { length: 3 });
     for kind in [CodeFaultKind::Invalid, CodeFaultKind::TooMuch, CodeFaultKind::NotACommand] {
         same(FromCompiler::Refused(CodeFault::new(kind, "why")));
+        same(FromWorker::Refused(CodeFault::new(kind, "why")));
     }
     same(FromCompiler::Host("no".into()));
 }

@@ -1,0 +1,223 @@
+//! What a guest sees of the world: WASI 0.2, answered without an event loop.
+//!
+//! [`Host`] is one job's world. The interfaces are implemented one file each: [`files`] (`wasi:filesystem`),
+//! [`streams`] (`wasi:io`), [`stdio`] (`wasi:cli`), [`time`], [`chance`], [`refusals`] (sockets, HTTP). Below them
+//! are the things that they are about: [`inputs`] (DAGs, read lazily), [`tree`] and [`pages`] (what the guest
+//! writes), [`resolve`] (paths), [`blocks`] (the enclave's end of it), [`meter`] (what it all costs).
+//!
+//! Two rules hold throughout. Every answer is a function of the Task alone, never of this host: no host time, no
+//! order of arrival, no host errors that a guest could see. And every host call pays before it works.
+
+pub(crate) mod blocks;
+mod chance;
+mod files;
+mod inputs;
+pub(crate) mod meter;
+pub(crate) mod pages;
+mod refusals;
+mod resolve;
+mod stdio;
+pub(crate) mod stop;
+mod streams;
+mod time;
+pub(crate) mod tree;
+
+use crate::worker_wire::{Job, MAX_INLINE_OUTPUT, PAGE};
+use adit_wire::Channel;
+use blocks::Blocks;
+use chance::Chance;
+use inputs::Inputs;
+use meter::Meter;
+use resolve::Mounts;
+use std::sync::Arc;
+use stdio::{Log, Stdin};
+use stop::Stop;
+use time::Clock;
+use tree::Tree;
+use wasmtime::{
+    Engine, ResourceLimiter,
+    component::{Component, HasSelf, Linker, ResourceTable},
+};
+
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "adit:worker/command",
+        imports: { default: trappable },
+        trappable_error_type: {
+            "wasi:io/streams.stream-error" => crate::guest::streams::StreamError,
+            "wasi:filesystem/types.error-code" => crate::guest::files::FsError,
+        },
+        with: {
+            "wasi:io/error.error": crate::guest::streams::Failure,
+            "wasi:io/poll.pollable": crate::guest::time::Pollable,
+            "wasi:io/streams.input-stream": crate::guest::streams::Source,
+            "wasi:io/streams.output-stream": crate::guest::streams::Sink,
+            "wasi:filesystem/types.descriptor": crate::guest::files::Descriptor,
+            "wasi:filesystem/types.directory-entry-stream": crate::guest::files::Entries,
+            "wasi:cli/terminal-input.terminal-input": crate::guest::stdio::Terminal,
+            "wasi:cli/terminal-output.terminal-output": crate::guest::stdio::Terminal,
+        },
+    });
+}
+
+/// Most handles (descriptors, streams, pollables) that a guest may hold.
+const MAX_HANDLES: usize = 4096;
+
+/// Most bytes that a host call may copy out of a guest in lists and strings.
+pub(crate) const MAX_HOST_CALL: usize = 8 << 20;
+
+/// One job's world.
+pub(crate) struct Host {
+    pub(crate) table: ResourceTable,
+    pub(crate) meter: Meter,
+    pub(crate) blocks: Blocks,
+    pub(crate) tree: Tree,
+    inputs: Inputs,
+    mounts: Mounts,
+    open_files: usize,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdin: Stdin,
+    pub(crate) stdout: Log,
+    pub(crate) stderr: Log,
+    clock: Clock,
+    chance: Chance,
+    limits: Memories,
+}
+
+/// The parts that outlive a job: what they cost to make is paid once for each worker.
+pub(crate) struct Kept {
+    pub(crate) blocks: Blocks,
+    pub(crate) tree: Tree,
+}
+
+impl Host {
+    /// The world of `job`. Gives back what it was made of when the job cannot even begin.
+    pub(crate) fn new(mut kept: Kept, job: Job, channel: &Arc<Channel>) -> Result<Self, (Kept, Stop)> {
+        let quota = u32::try_from(job.limits.output / PAGE).unwrap_or(u32::MAX);
+        if quota > kept.tree.pages.room() {
+            let detail = format!("the output file has less room than {} bytes", job.limits.output);
+            return Err((kept, Stop::Host(detail)));
+        }
+        let mounts = match Mounts::new(&job.inputs) {
+            Ok(mounts) => mounts,
+            Err(stop) => return Err((kept, stop)),
+        };
+        kept.blocks.start(job.pushed);
+        kept.tree.reset(quota);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        let live = job.live_logs.then_some(channel);
+        Ok(Host {
+            table,
+            meter: Meter::new(job.limits.fuel),
+            blocks: kept.blocks,
+            tree: kept.tree,
+            inputs: Inputs::default(),
+            mounts,
+            open_files: 0,
+            args: job.args,
+            env: job.env,
+            stdin: Stdin::new(job.stdin),
+            stdout: Log::stdout(live.cloned()),
+            stderr: Log::stderr(live.cloned()),
+            clock: Clock::default(),
+            chance: Chance::new(job.seed),
+            limits: Memories { limit: job.limits.memory, used: 0, running: false, work: 0 },
+        })
+    }
+
+    pub(crate) fn into_kept(self) -> Kept {
+        Kept { blocks: self.blocks, tree: self.tree }
+    }
+
+    /// From now on, memory that is refused is refused politely.
+    pub(crate) fn running(&mut self) {
+        self.limits.running = true;
+    }
+
+    pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limits
+    }
+
+    /// Whether all that was written is small enough to travel inside frames.
+    pub(crate) fn output_is_small(&self) -> bool {
+        let logs = self.stdout.data.length() + self.stderr.data.length();
+        let most = MAX_INLINE_OUTPUT as u64;
+        logs <= most && logs + self.tree.bytes(most + 1) <= most
+    }
+
+    /// Pays for a host call.
+    fn charge(&mut self, bytes: u64) -> Result<(), Stop> {
+        self.meter.charge(bytes)
+    }
+}
+
+/// A linker for `component`, whose imports of networks it answers with refusals.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    bindings::Command::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+    Ok(linker)
+}
+
+/// Links the component, without running any of it.
+pub(crate) fn link(
+    linker: &Linker<Host>,
+    component: &Component,
+) -> wasmtime::Result<bindings::CommandPre<Host>> {
+    let mut linker = linker.clone();
+    refusals::add_to_linker(&mut linker, component)?;
+    bindings::CommandPre::new(linker.instantiate_pre(component)?)
+}
+
+/// Holds a job to its memory: all linear memories together.
+struct Memories {
+    limit: u64,
+    used: u64,
+    /// Once a guest runs, a refusal is an answer that it can live with; before, it cannot even start.
+    running: bool,
+    work: u64,
+}
+
+impl ResourceLimiter for Memories {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        if self.used.saturating_add(more) > self.limit {
+            if self.running {
+                return Ok(false);
+            }
+            let detail = "the program needs more memory to start than the task allows";
+            return Err(Stop::limit(crate::fault::LimitKind::Memory, detail).into());
+        }
+        self.used += more;
+        self.work = self.work.saturating_add(more);
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= crate::engine::MAX_TABLE_ELEMENTS as usize)
+    }
+
+    fn instances(&self) -> usize {
+        crate::engine::MAX_CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        crate::engine::MAX_TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        crate::engine::MAX_MEMORIES as usize
+    }
+}

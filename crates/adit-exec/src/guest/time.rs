@@ -1,0 +1,113 @@
+//! Clocks that tell nothing about the host, and waiting that takes no time.
+//!
+//! The monotonic clock counts: each question costs a microsecond of it. Waiting for a moment advances it to that
+//! moment, if nothing else is ready. The wall clock stands at the epoch, always: what a program computes
+//! must not depend on when it was run.
+
+// `bindgen!` re-exports the types that stand for resources, which it can only do with public ones.
+#![expect(unreachable_pub)]
+
+use super::stop::Stop;
+use super::{
+    Host,
+    bindings::wasi::{
+        clocks::{monotonic_clock, wall_clock},
+        io::poll,
+    },
+};
+use crate::fault::LimitKind;
+use wasmtime::{Result, component::Resource};
+
+/// Nanoseconds that one look at the clock takes.
+const TICK: u64 = 1_000;
+
+/// Most pollables in one call; more make no sense with so few things to wait for.
+const MAX_POLLED: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    now: u64,
+}
+
+impl Clock {
+    fn tick(&mut self) -> u64 {
+        self.now = self.now.saturating_add(TICK);
+        self.now
+    }
+}
+
+/// Something to wait for. Streams are always ready: their calls wait for themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Pollable {
+    pub(crate) from: u64,
+}
+
+impl Pollable {
+    pub(crate) const READY: Pollable = Pollable { from: 0 };
+}
+
+impl monotonic_clock::Host for Host {
+    fn now(&mut self) -> Result<u64> {
+        self.charge(0)?;
+        Ok(self.clock.tick())
+    }
+
+    fn resolution(&mut self) -> Result<u64> {
+        Ok(TICK)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> Result<Resource<Pollable>> {
+        self.charge(0)?;
+        self.handle(Pollable { from: when })
+    }
+
+    fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
+        self.subscribe_instant(self.clock.now.saturating_add(duration))
+    }
+}
+
+impl wall_clock::Host for Host {
+    fn now(&mut self) -> Result<wall_clock::Datetime> {
+        self.charge(0)?;
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 0 })
+    }
+
+    fn resolution(&mut self) -> Result<wall_clock::Datetime> {
+        Ok(wall_clock::Datetime { seconds: 1, nanoseconds: 0 })
+    }
+}
+
+impl poll::Host for Host {
+    fn poll(&mut self, waited: Vec<Resource<Pollable>>) -> Result<Vec<u32>> {
+        self.charge(waited.len() as u64 * 16)?;
+        if waited.is_empty() || waited.len() > MAX_POLLED {
+            return Err(Stop::limit(LimitKind::Resources, "polling nothing, or too many things").into());
+        }
+        let from = waited.iter().map(|pollable| Ok(self.table.get(pollable)?.from));
+        let from = from.collect::<Result<Vec<u64>>>()?;
+        let first = from.iter().copied().min().unwrap_or(0);
+        self.clock.now = self.clock.now.max(first);
+        let now = self.clock.now;
+        Ok((0..).zip(&from).filter(|(_, from)| **from <= now).map(|(index, _)| index).collect())
+    }
+}
+
+impl poll::HostPollable for Host {
+    fn ready(&mut self, pollable: Resource<Pollable>) -> Result<bool> {
+        self.charge(0)?;
+        let from = self.table.get(&pollable)?.from;
+        // Whoever asks in a loop gets there.
+        Ok(self.clock.tick() >= from)
+    }
+
+    fn block(&mut self, pollable: Resource<Pollable>) -> Result<()> {
+        self.charge(0)?;
+        self.clock.now = self.clock.now.max(self.table.get(&pollable)?.from);
+        Ok(())
+    }
+
+    fn drop(&mut self, pollable: Resource<Pollable>) -> Result<()> {
+        self.table.delete(pollable)?;
+        Ok(())
+    }
+}
