@@ -1,0 +1,71 @@
+//! What the API needs from a node, as a trait: the running node implements it, and so do the tests' stand-ins.
+
+use crate::error::ApiError;
+use crate::types::{
+    Check, IdView, JobId, JobView, NodeStatus, NodeView, PeerView, Plan, SetReply, SettingView,
+};
+use adit_node::RunRequest;
+use adit_node::view::{Delivered, JobEvent};
+use async_trait::async_trait;
+use bytes::Bytes;
+use cid::Cid;
+use futures::stream::BoxStream;
+
+/// Jobs, as the node runs them.
+#[async_trait]
+pub trait Jobs: Send + Sync + 'static {
+    /// Runs a job to its end. Dropping the future takes the job back, unless it carries an idempotency key: then
+    /// others may be waiting for it.
+    async fn run(&self, request: RunRequest) -> Result<Delivered, ApiError>;
+
+    /// Starts a job and leaves it to itself.
+    async fn start(&self, request: RunRequest) -> Result<JobId, ApiError>;
+
+    /// Where the job would go, without running it.
+    async fn plan(&self, request: RunRequest) -> Result<Plan, ApiError>;
+
+    /// What happens to a job, from its beginning as far as the node still knows it, to its end.
+    async fn follow(&self, job: JobId) -> Result<BoxStream<'static, JobEvent>, ApiError>;
+
+    /// Waits for the end of a job.
+    async fn wait(&self, job: JobId) -> Result<JobView, ApiError>;
+
+    /// What a finished job delivered. A job without an outcome is an error that says why it has none.
+    async fn result(&self, job: JobId) -> Result<Delivered, ApiError>;
+
+    /// One job.
+    async fn job(&self, job: JobId) -> Result<JobView, ApiError>;
+
+    /// Jobs, newest first.
+    async fn jobs(&self, limit: usize, only_active: bool) -> Result<Vec<JobView>, ApiError>;
+
+    /// Takes a job back. Cancelling one that has ended changes nothing.
+    async fn cancel(&self, job: JobId) -> Result<JobView, ApiError>;
+}
+
+/// The node itself, and the network as it sees it.
+#[async_trait]
+pub trait Node: Jobs {
+    /// Who this node is.
+    fn id(&self) -> IdView;
+    /// How it is.
+    async fn status(&self) -> Result<NodeStatus, ApiError>;
+    /// Whether it can take requests: the network listens, the enclave answers.
+    fn ready(&self) -> Result<(), ApiError>;
+    /// Nodes known to run Adit.
+    async fn nodes(&self) -> Result<Vec<NodeView>, ApiError>;
+    /// What could be wrong with it.
+    async fn doctor(&self) -> Result<Vec<Check>, ApiError>;
+    /// Connected peers.
+    async fn peers(&self) -> Result<Vec<PeerView>, ApiError>;
+    /// Connects to a multiaddress; gives the peer id.
+    async fn connect(&self, address: &str) -> Result<String, ApiError>;
+    /// All settings.
+    fn settings(&self) -> Result<Vec<SettingView>, ApiError>;
+    /// Stores a new value for a setting.
+    fn set(&self, key: &str, value: &str) -> Result<SetReply, ApiError>;
+    /// A block, from here or from the network.
+    async fn block(&self, cid: &Cid) -> Result<Bytes, ApiError>;
+    /// Figures of the node in the text format of Prometheus.
+    fn metrics(&self) -> String;
+}

@@ -1,0 +1,117 @@
+//! The node, its repository and its settings.
+
+use super::{Client, ClientError, empty, encode};
+use crate::access::{IssuedToken, Scope, TokenView};
+use crate::types::{
+    Check, Collected, ConnectBody, IdView, IssueBody, NodeStatus, NodeView, PeerView, PinView, RepoView,
+    SetBody, SetReply, SettingView, Verified,
+};
+use adit_model::NodeId;
+use axum::http::Method;
+use cid::Cid;
+
+impl Client {
+    /// Whether the node can take requests.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.send(Method::GET, "/readyz", &[], empty()).await.map(drop)
+    }
+
+    /// Who the node is.
+    pub async fn id(&self) -> Result<IdView, ClientError> {
+        self.fetch(Method::GET, "/api/v1/id").await
+    }
+
+    /// How the node is.
+    pub async fn status(&self) -> Result<NodeStatus, ClientError> {
+        self.fetch(Method::GET, "/api/v1/node/status").await
+    }
+
+    /// Nodes known to run Adit.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/nodes").await
+    }
+
+    /// One of them.
+    pub async fn node(&self, node: &NodeId) -> Result<NodeView, ClientError> {
+        self.fetch(Method::GET, &format!("/api/v1/nodes/{node}")).await
+    }
+
+    /// What could be wrong.
+    pub async fn doctor(&self) -> Result<Vec<Check>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/doctor").await
+    }
+
+    /// Connected peers.
+    pub async fn peers(&self) -> Result<Vec<PeerView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/swarm/peers").await
+    }
+
+    /// Connects to a multiaddress; gives the peer id.
+    pub async fn connect(&self, address: &str) -> Result<String, ClientError> {
+        let body = ConnectBody { address: address.to_owned() };
+        self.exchange(Method::POST, "/api/v1/swarm/connect", &body).await
+    }
+
+    /// All settings.
+    pub async fn settings(&self) -> Result<Vec<SettingView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/config").await
+    }
+
+    /// One setting.
+    pub async fn setting(&self, key: &str) -> Result<SettingView, ClientError> {
+        self.fetch(Method::GET, &format!("/api/v1/config/{}", encode(key))).await
+    }
+
+    /// Changes a setting.
+    pub async fn set(&self, key: &str, value: &str) -> Result<SetReply, ClientError> {
+        let body = SetBody { value: value.to_owned() };
+        self.exchange(Method::PUT, &format!("/api/v1/config/{}", encode(key)), &body).await
+    }
+
+    /// Pins.
+    pub async fn pins(&self) -> Result<Vec<PinView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/pins").await
+    }
+
+    /// Keeps a root and everything below it, fetching what is missing.
+    pub async fn pin(&self, cid: &Cid, name: Option<&str>) -> Result<PinView, ClientError> {
+        let query = super::query(&[("name", name.map(str::to_owned))]);
+        self.fetch(Method::PUT, &format!("/api/v1/pins/{cid}{query}")).await
+    }
+
+    /// Keeps it no longer.
+    pub async fn unpin(&self, cid: &Cid) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &format!("/api/v1/pins/{cid}"), &[], empty()).await.map(drop)
+    }
+
+    /// How full the repository is.
+    pub async fn repo(&self) -> Result<RepoView, ClientError> {
+        self.fetch(Method::GET, "/api/v1/repo").await
+    }
+
+    /// Removes what nothing keeps.
+    pub async fn gc(&self) -> Result<Collected, ClientError> {
+        self.fetch(Method::POST, "/api/v1/repo/gc").await
+    }
+
+    /// Looks at every block.
+    pub async fn repo_verify(&self) -> Result<Verified, ClientError> {
+        self.fetch(Method::POST, "/api/v1/repo/verify").await
+    }
+
+    /// Tokens, without the tokens themselves.
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/tokens").await
+    }
+
+    /// Makes a token.
+    pub async fn issue_token(&self, name: &str, scope: Scope) -> Result<IssuedToken, ClientError> {
+        let body = IssueBody { name: name.to_owned(), scope };
+        self.exchange(Method::POST, "/api/v1/tokens", &body).await
+    }
+
+    /// Revokes a token.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &format!("/api/v1/tokens/{}", encode(id)), &[], empty()).await.map(drop)
+    }
+}

@@ -1,0 +1,74 @@
+//! `POST /run`: the route that matters for speed. A program goes in, its output and receipt come back.
+
+use super::App;
+use super::extract::JsonBody;
+use crate::access::{Allowed, needs};
+use crate::error::{ApiError, ErrorBody};
+use crate::types::{Content, JobEventBody, Plan, RunBody, RunReply};
+use adit_node::view::Delivered;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, HeaderMap};
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl From<Delivered> for RunReply {
+    fn from(delivered: Delivered) -> Self {
+        Self {
+            job: delivered.view,
+            stdout: delivered.stdout.map(|bytes| Content::from(&*bytes)),
+            stderr: delivered.stderr.map(|bytes| Content::from(&*bytes)),
+            outcome: BASE64.encode(&delivered.outcome),
+            receipt: BASE64.encode(&delivered.envelope),
+        }
+    }
+}
+
+/// Run a program and wait for its end.
+///
+/// With `Accept: text/event-stream` the answer is the stream of the job's events instead, its output among them, as
+/// they happen. A client that goes away takes its job back, unless it sent an idempotency key. Scope: run.
+#[utoipa::path(
+    post, path = "/run", tag = "run", operation_id = "run", security(("token" = ["run"])),
+    request_body = RunBody,
+    responses(
+        (status = 200, description = "The program ended, whatever its exit code",
+            content((RunReply = "application/json"), (JobEventBody = "text/event-stream"))),
+        (status = "default", description = "It did not run to an outcome", body = ErrorBody)
+    )
+)]
+pub(super) async fn run(
+    _: Allowed<needs::Run>,
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<RunBody>,
+) -> Result<Response, ApiError> {
+    let wants_events =
+        headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
+    if wants_events {
+        let job = app.node.start(body.into_request(true)).await?;
+        return super::jobs::events(&app, job, true).await;
+    }
+    let began = Instant::now();
+    let delivered = app.node.run(body.into_request(false)).await?;
+    app.metrics.ran(began.elapsed());
+    Ok(Json(RunReply::from(delivered)).into_response())
+}
+
+/// Find out where a program would run, and why, without running it.
+///
+/// Scope: run (candidates are asked for bids).
+#[utoipa::path(
+    post, path = "/run/plan", tag = "run", operation_id = "plan", security(("token" = ["run"])),
+    request_body = RunBody,
+    responses((status = 200, body = Plan), (status = "default", description = "Error", body = ErrorBody))
+)]
+pub(super) async fn plan(
+    _: Allowed<needs::Run>,
+    State(app): State<Arc<App>>,
+    JsonBody(body): JsonBody<RunBody>,
+) -> Result<Json<Plan>, ApiError> {
+    app.node.plan(body.into_request(false)).await.map(Json)
+}

@@ -1,0 +1,585 @@
+//! What requests and answers look like, for the server and for [`crate::client`].
+//!
+//! What is known about jobs and the node has its shapes in `adit-node`, where it is made; they are repeated here
+//! under one roof.
+
+use crate::error::{ApiError, Code};
+use adit_model::{Abi, AccountId, EnvelopeCid, InvocationCid, NodeId, OutcomeCid, Profile, TaskCid};
+use adit_node::request::DEFAULT_LIMITS;
+pub use adit_node::view::{
+    Attempt, AttemptResult, Check, CountsView, EnclaveStatus, Failure, Fault, JobId, JobState, JobStats,
+    JobView, LogStream, NodeStatus, NodeView, Plan, PlannedCandidate, ResultView, Role, Verdict,
+};
+use adit_node::{Placement, RunRequest};
+use bytes::Bytes;
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// A job to run. Only `code` is required.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunBody {
+    /// The program: CID of a Wasm module or component.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub code: Cid,
+    /// `wasip1` or `wasi:cli/command`; read from the program when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub abi: Option<Abi>,
+    /// Arguments after the program's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment of the program.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Path below `/in` → CID.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub inputs: BTreeMap<String, CidText>,
+    /// CID of what the program reads as standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "adit_model::text::cid::option")]
+    #[schema(value_type = Option<String>)]
+    pub stdin: Option<Cid>,
+    /// Most fuel to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// Most memory to use, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Most output to write, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<u64>,
+    /// `deterministic` (default) or `fast`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub profile: Option<Profile>,
+    /// Milliseconds from now until the job is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Where::is_cost")]
+    #[schema(value_type = String)]
+    pub place: Where,
+    /// Keep asking until a candidate accepts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wait: bool,
+    /// Compute again even when the outcome is remembered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fresh: bool,
+    /// Bring the result's blocks to this node before the job counts as finished.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fetch_result: bool,
+    /// Two requests with one key are one job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A CID that is text in JSON, also inside of maps and lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CidText(#[serde(with = "adit_model::text::cid")] pub Cid);
+
+impl From<Cid> for CidText {
+    fn from(cid: Cid) -> Self {
+        Self(cid)
+    }
+}
+
+/// Where a job runs: `cost`, `near`, `local`, or a peer id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Where(pub Placement);
+
+impl Where {
+    fn is_cost(&self) -> bool {
+        self.0 == Placement::Cost
+    }
+}
+
+impl std::fmt::Display for Where {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Placement::Cost => f.pad("cost"),
+            Placement::Near => f.pad("near"),
+            Placement::Local => f.pad("local"),
+            Placement::At(node) => std::fmt::Display::fmt(&node, f),
+        }
+    }
+}
+
+impl std::str::FromStr for Where {
+    type Err = ApiError;
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Ok(Self(match text {
+            "cost" => Placement::Cost,
+            "near" => Placement::Near,
+            "local" => Placement::Local,
+            peer => Placement::At(peer.parse().map_err(|_| {
+                ApiError::new(
+                    Code::BadRequest,
+                    "`place` is one of cost, near, local, or a peer id (12D3KooW…)",
+                )
+            })?),
+        }))
+    }
+}
+
+impl Serialize for Where {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Where {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl RunBody {
+    /// The program with everything else at its default.
+    pub fn new(code: Cid) -> Self {
+        Self {
+            code,
+            abi: None,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            stdin: None,
+            fuel: None,
+            memory: None,
+            output: None,
+            profile: None,
+            timeout_ms: None,
+            place: Where::default(),
+            wait: false,
+            fresh: false,
+            fetch_result: false,
+            idempotency_key: None,
+        }
+    }
+
+    /// The node's own form of the request.
+    pub(crate) fn into_request(self, live_logs: bool) -> RunRequest {
+        let mut request = RunRequest::new(self.code);
+        request.abi = self.abi;
+        request.args = self.args;
+        request.env = self.env;
+        request.inputs = self.inputs.into_iter().map(|(path, cid)| (path, cid.0)).collect();
+        request.stdin = self.stdin;
+        request.limits.fuel = self.fuel.unwrap_or(DEFAULT_LIMITS.fuel);
+        request.limits.memory = self.memory.unwrap_or(DEFAULT_LIMITS.memory);
+        request.limits.output = self.output.unwrap_or(DEFAULT_LIMITS.output);
+        request.profile = self.profile.unwrap_or(Profile::Deterministic);
+        if let Some(ms) = self.timeout_ms {
+            request.timeout = Duration::from_millis(ms);
+        }
+        request.placement = self.place.0;
+        request.wait = self.wait;
+        request.fresh = self.fresh;
+        request.fetch_result = self.fetch_result;
+        request.idempotency_key = self.idempotency_key;
+        request.live_logs = live_logs;
+        request
+    }
+}
+
+/// Bytes in JSON: as text where they are UTF-8, else as base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// The bytes as they are.
+    Text(String),
+    /// The bytes in base64 (standard alphabet, padded).
+    Base64(String),
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(data_encoding::BASE64.encode(bytes)),
+        }
+    }
+}
+
+impl Content {
+    /// The bytes; `None` where the base64 is none.
+    pub fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Base64(text) => data_encoding::BASE64.decode(text.as_bytes()).ok().map(Bytes::from),
+        }
+    }
+}
+
+/// What a finished job delivered, with what is needed to check it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunReply {
+    /// The job as it ended.
+    pub job: JobView,
+    /// Standard output, when it is small or already here; else read the CID in `job.result`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<Content>,
+    /// Standard error, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<Content>,
+    /// The Outcome's block, base64.
+    pub outcome: String,
+    /// The receipt envelope's block, base64.
+    pub receipt: String,
+}
+
+/// A job that was started and not waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Started {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub job: JobId,
+}
+
+/// One thing that happened to a job: an event of `GET /jobs/{id}/logs`, and of `POST /run` with
+/// `Accept: text/event-stream`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum JobEventBody {
+    /// The job exists under this name.
+    Started {
+        #[schema(value_type = String)]
+        job: JobId,
+    },
+    /// It came into this state.
+    State { state: JobState },
+    /// A candidate was asked, or answered.
+    Attempt { index: usize, attempt: Attempt },
+    /// The program wrote. The bytes are as the program wrote them: whoever shows them on a terminal escapes them.
+    Log { stream: LogStream, offset: u64, content: Content },
+    /// These bytes came faster than the connection took them; they are in the job's standard output or error.
+    Skipped { stream: LogStream, from: u64, to: u64 },
+    /// The job ended; nothing follows.
+    Done { job: Box<JobView> },
+    /// The job could not be started or followed; nothing follows.
+    Error { error: crate::error::ErrorBody },
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobsQuery {
+    /// At most this many, newest first; 100 unless given, 1000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Only jobs that have not ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub active: bool,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Milliseconds to wait at most; an hour at most and unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// How content is added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AddQuery {
+    /// `unixfs-v1-2025` (default), or `legacy` for Kubo's old CIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Keep it until it is unpinned; true unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<bool>,
+    /// Keep modes and modification times.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub preserve: bool,
+}
+
+/// What was added. Everything is durable when this is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Added {
+    /// The root.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Files, directories and links.
+    pub entries: u64,
+}
+
+/// Part of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RangeQuery {
+    /// First byte; 0 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Number of bytes; to the end unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
+    /// Its name, as it stands in the directory: whoever shows it on a terminal escapes it.
+    pub name: String,
+    /// Its content.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// Bytes of the content's tree as the directory states it; a claim by whoever made the directory.
+    pub size: u64,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatView {
+    /// Its content.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// `file`, `directory`, `symlink` or `block`.
+    pub kind: String,
+    /// Bytes of content of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bytes of the root block.
+    pub block: u64,
+    /// UNIX permission bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// Modification time, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+    /// Where a link leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// A pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PinView {
+    /// What is kept, with everything below it.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// What it was called when it was pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How to pin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PinQuery {
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How full the repository is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepoView {
+    /// Stored blocks.
+    pub blocks: u64,
+    /// Bytes of all blocks.
+    pub bytes: u64,
+    /// Bytes that the repository takes on disk.
+    pub disk: u64,
+    /// Bytes free on that disk.
+    pub free: u64,
+    /// Most bytes that it may take; absent without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Pins.
+    pub pins: u64,
+}
+
+/// What garbage collection did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Collected {
+    /// Blocks removed.
+    pub blocks: u64,
+    /// Bytes that they had.
+    pub bytes: u64,
+}
+
+/// What looking at every block found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verified {
+    /// Blocks looked at.
+    pub checked: u64,
+    /// Blocks whose bytes are not their CID's.
+    #[schema(value_type = Vec<String>)]
+    pub corrupt: Vec<CidText>,
+    /// Blocks that a pin needs and that are not here.
+    #[schema(value_type = Vec<String>)]
+    pub missing: Vec<CidText>,
+}
+
+/// What a CAR brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Imported {
+    /// The CAR's roots, pinned if asked for.
+    #[schema(value_type = Vec<String>)]
+    pub roots: Vec<CidText>,
+    /// Blocks read.
+    pub blocks: u64,
+    /// Bytes of all blocks.
+    pub bytes: u64,
+}
+
+/// How to import a CAR.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// Pin the roots; true unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<bool>,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PeerView {
+    /// Its peer id.
+    pub peer: String,
+    /// Where it is connected.
+    pub addresses: Vec<String>,
+    /// What it calls itself: whoever shows it on a terminal escapes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Round-trip time in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_us: Option<u64>,
+    /// Observed bytes a second from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+    /// Bytes received from it.
+    pub bytes_in: u64,
+    /// Bytes sent to it.
+    pub bytes_out: u64,
+}
+
+/// Whom to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectBody {
+    /// A multiaddress that ends in `/p2p/<peer id>`.
+    pub address: String,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdView {
+    /// Peer id.
+    #[schema(value_type = String)]
+    pub node: NodeId,
+    /// The operator's account.
+    #[schema(value_type = String)]
+    pub operator: AccountId,
+    /// The network it belongs to.
+    pub network: String,
+    /// Where it can be reached, each with its peer id.
+    pub addresses: Vec<String>,
+    /// What it calls itself.
+    pub agent: String,
+    /// Version of this program.
+    pub version: String,
+}
+
+/// One setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SettingView {
+    /// Its name.
+    pub key: String,
+    /// Its value, as `config set` takes it.
+    pub value: String,
+    /// Where the value came from: `default`, `file`, `env NAME` or `flag`.
+    pub origin: String,
+    /// What it means.
+    pub what: String,
+}
+
+/// A new value for a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetBody {
+    /// The value as text.
+    pub value: String,
+}
+
+/// What became of a new value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetReply {
+    /// The setting as it stands in the file.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Settings are read when the daemon starts.
+    pub restart_needed: bool,
+}
+
+/// A receipt, for reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReceiptView {
+    /// The envelope's CID.
+    #[schema(value_type = String)]
+    pub cid: EnvelopeCid,
+    /// What was computed.
+    #[schema(value_type = String)]
+    pub outcome: OutcomeCid,
+    /// For which request.
+    #[schema(value_type = String)]
+    pub invocation: InvocationCid,
+    /// The task of both.
+    #[schema(value_type = String)]
+    pub task: TaskCid,
+    /// The operator's account.
+    #[schema(value_type = String)]
+    pub host: AccountId,
+    /// The node that endorsed the job key.
+    #[schema(value_type = String)]
+    pub node: NodeId,
+    /// Unix seconds, by the host's clock.
+    pub time: u64,
+    /// What runs in the enclave.
+    pub runtime: String,
+    /// The kind of evidence for the job key.
+    pub evidence: String,
+    /// Whether signatures, endorsement and links hold.
+    pub valid: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Whether invocation and outcome were here and fit the receipt as well.
+    pub job_checked: bool,
+}
+
+/// A token to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueBody {
+    /// What it is for.
+    pub name: String,
+    /// What it allows.
+    pub scope: crate::access::Scope,
+}
