@@ -2,21 +2,23 @@
 
 use crate::error::ApiError;
 use crate::types::{
-    Check, IdView, JobId, JobView, NodeStatus, NodeView, PeerView, Plan, SetReply, SettingView,
+    Check, Collected, IdView, JobId, JobView, NodeStatus, NodeView, PeerView, Plan, RunReply, SetReply,
+    SettingView,
 };
 use adit_node::RunRequest;
-use adit_node::view::{Delivered, JobEvent};
+use adit_node::view::JobEvent;
+use adit_store::BlockSource;
 use async_trait::async_trait;
-use bytes::Bytes;
 use cid::Cid;
 use futures::stream::BoxStream;
+use std::sync::Arc;
 
 /// Jobs, as the node runs them.
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
     /// Runs a job to its end. Dropping the future takes the job back, unless it carries an idempotency key: then
     /// others may be waiting for it.
-    async fn run(&self, request: RunRequest) -> Result<Delivered, ApiError>;
+    async fn run(&self, request: RunRequest) -> Result<RunReply, ApiError>;
 
     /// Starts a job and leaves it to itself.
     async fn start(&self, request: RunRequest) -> Result<JobId, ApiError>;
@@ -31,7 +33,7 @@ pub trait Jobs: Send + Sync + 'static {
     async fn wait(&self, job: JobId) -> Result<JobView, ApiError>;
 
     /// What a finished job delivered. A job without an outcome is an error that says why it has none.
-    async fn result(&self, job: JobId) -> Result<Delivered, ApiError>;
+    async fn result(&self, job: JobId) -> Result<RunReply, ApiError>;
 
     /// One job.
     async fn job(&self, job: JobId) -> Result<JobView, ApiError>;
@@ -64,8 +66,12 @@ pub trait Node: Jobs {
     fn settings(&self) -> Result<Vec<SettingView>, ApiError>;
     /// Stores a new value for a setting.
     fn set(&self, key: &str, value: &str) -> Result<SetReply, ApiError>;
-    /// A block, from here or from the network.
-    async fn block(&self, cid: &Cid) -> Result<Bytes, ApiError>;
+    /// Any block: from the store, else from the network.
+    fn source(&self) -> Arc<dyn BlockSource>;
+    /// Lets others find content that was added or pinned here, if the settings say so.
+    fn provide(&self, root: Cid);
+    /// Removes what neither a pin nor a promise keeps.
+    async fn gc(&self) -> Result<Collected, ApiError>;
     /// Figures of the node in the text format of Prometheus.
     fn metrics(&self) -> String;
 }

@@ -318,8 +318,10 @@ pub struct Added {
     pub cid: Cid,
     /// Bytes of file content.
     pub bytes: u64,
-    /// Files, directories and links.
-    pub entries: u64,
+    /// Files and symbolic links.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
 }
 
 /// Part of a file.
@@ -355,13 +357,15 @@ pub struct StatView {
     #[serde(with = "adit_model::text::cid")]
     #[schema(value_type = String)]
     pub cid: Cid,
-    /// `file`, `directory`, `symlink` or `block`.
+    /// `file`, `directory` or `symlink`.
     pub kind: String,
-    /// Bytes of content of a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// Bytes of the root block.
-    pub block: u64,
+    /// Bytes of content: of a file, or of a link's target; 0 for a directory.
+    pub size: u64,
+    /// Blocks that the first one links to.
+    pub links: u64,
+    /// Whether it is a directory spread over several blocks (HAMT).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sharded: bool,
     /// UNIX permission bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
@@ -380,9 +384,31 @@ pub struct PinView {
     #[serde(with = "adit_model::text::cid")]
     #[schema(value_type = String)]
     pub cid: Cid,
-    /// What it was called when it was pinned.
+    /// Whether only the block itself is kept, and nothing below it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub direct: bool,
+    /// What it was called when it was pinned; empty for a plain pin. One root may have several pins.
+    pub name: String,
+    /// When it was made, in Unix seconds.
+    pub created: u64,
+    /// When it stops counting, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub expires: Option<u64>,
+}
+
+/// What a new pin covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pinned {
+    /// What is kept.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// Blocks that it covers.
+    pub blocks: u64,
+    /// How many of them had to be fetched.
+    pub fetched: u64,
+    /// How many bytes those had.
+    pub bytes_fetched: u64,
 }
 
 /// How to pin.
@@ -390,7 +416,7 @@ pub struct PinView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PinQuery {
-    /// A name for people.
+    /// Tells several pins of one root apart. For removal: only the pin of this name; all pins unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -398,41 +424,75 @@ pub struct PinQuery {
 /// How full the repository is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepoView {
+    /// Version of the repository's layout.
+    pub format: u32,
     /// Stored blocks.
     pub blocks: u64,
-    /// Bytes of all blocks.
-    pub bytes: u64,
-    /// Bytes that the repository takes on disk.
-    pub disk: u64,
-    /// Bytes free on that disk.
-    pub free: u64,
-    /// Most bytes that it may take; absent without a limit.
+    /// Bytes that blocks take on the disk, garbage included.
+    pub used: u64,
+    /// Most bytes that they may take; absent without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Bytes free on that disk.
+    pub free: u64,
     /// Pins.
     pub pins: u64,
+    /// What is under way and keeps blocks meanwhile.
+    pub leases: Vec<String>,
 }
 
 /// What garbage collection did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Collected {
     /// Blocks removed.
-    pub blocks: u64,
-    /// Bytes that they had.
-    pub bytes: u64,
+    pub blocks_deleted: u64,
+    /// Blocks kept.
+    pub blocks_kept: u64,
+    /// Pins whose time was over.
+    pub pins_expired: u64,
+    /// Bytes of disk given back.
+    pub bytes_freed: u64,
+    /// Bytes of kept blocks that were moved together.
+    pub bytes_moved: u64,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// What to do about corrupt blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VerifyQuery {
+    /// Delete corrupt blocks, so that they can be fetched again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drop_corrupt: bool,
 }
 
 /// What looking at every block found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verified {
     /// Blocks looked at.
-    pub checked: u64,
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// Blocks whose bytes are not their CID's.
     #[schema(value_type = Vec<String>)]
     pub corrupt: Vec<CidText>,
-    /// Blocks that a pin needs and that are not here.
-    #[schema(value_type = Vec<String>)]
-    pub missing: Vec<CidText>,
+    /// How many of them were deleted.
+    pub dropped: u64,
+    /// Pins that are not all there.
+    pub incomplete: Vec<IncompletePin>,
+}
+
+/// A pin that is not all there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncompletePin {
+    /// Its root.
+    #[serde(with = "adit_model::text::cid")]
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    /// What is missing.
+    pub reason: String,
 }
 
 /// What a CAR brought.

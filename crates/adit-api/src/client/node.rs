@@ -3,8 +3,8 @@
 use super::{Client, ClientError, empty, encode};
 use crate::access::{IssuedToken, Scope, TokenView};
 use crate::types::{
-    Check, Collected, ConnectBody, IdView, IssueBody, NodeStatus, NodeView, PeerView, PinView, RepoView,
-    SetBody, SetReply, SettingView, Verified,
+    Check, Collected, ConnectBody, IdView, IssueBody, NodeStatus, NodeView, PeerView, PinView, Pinned,
+    RepoView, SetBody, SetReply, SettingView, Verified,
 };
 use adit_model::NodeId;
 use axum::http::Method;
@@ -74,14 +74,15 @@ impl Client {
     }
 
     /// Keeps a root and everything below it, fetching what is missing.
-    pub async fn pin(&self, cid: &Cid, name: Option<&str>) -> Result<PinView, ClientError> {
+    pub async fn pin(&self, cid: &Cid, name: Option<&str>) -> Result<Pinned, ClientError> {
         let query = super::query(&[("name", name.map(str::to_owned))]);
         self.fetch(Method::PUT, &format!("/api/v1/pins/{cid}{query}")).await
     }
 
-    /// Keeps it no longer.
-    pub async fn unpin(&self, cid: &Cid) -> Result<(), ClientError> {
-        self.send(Method::DELETE, &format!("/api/v1/pins/{cid}"), &[], empty()).await.map(drop)
+    /// Removes the pin of this name, or all pins of a root; how many there were.
+    pub async fn unpin(&self, cid: &Cid, name: Option<&str>) -> Result<usize, ClientError> {
+        let query = super::query(&[("name", name.map(str::to_owned))]);
+        self.fetch(Method::DELETE, &format!("/api/v1/pins/{cid}{query}")).await
     }
 
     /// How full the repository is.
@@ -95,8 +96,8 @@ impl Client {
     }
 
     /// Looks at every block.
-    pub async fn repo_verify(&self) -> Result<Verified, ClientError> {
-        self.fetch(Method::POST, "/api/v1/repo/verify").await
+    pub async fn repo_verify(&self, drop_corrupt: bool) -> Result<Verified, ClientError> {
+        self.fetch(Method::POST, &format!("/api/v1/repo/verify?drop_corrupt={drop_corrupt}")).await
     }
 
     /// Tokens, without the tokens themselves.

@@ -131,7 +131,7 @@ pub(super) async fn result(
     State(app): State<Arc<App>>,
     Path(job): Path<JobId>,
 ) -> Result<Json<RunReply>, ApiError> {
-    app.node.result(job).await.map(|delivered| Json(delivered.into()))
+    app.node.result(job).await.map(Json)
 }
 
 /// Take a job back. One that has ended stays as it is.

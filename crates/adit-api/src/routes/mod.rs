@@ -1,12 +1,12 @@
 //! Everything that can be called.
 
-//CONTENT mod content;
+mod content;
 mod extract;
 mod health;
 mod jobs;
 mod node;
 mod receipts;
-//CONTENT mod repo;
+mod repo;
 mod run;
 mod tokens;
 
@@ -14,6 +14,7 @@ use crate::access::{Guard, Tokens};
 use crate::backend::Node;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use adit_store::Repo;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderValue};
@@ -34,7 +35,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What handlers work with.
 pub struct App {
     pub(crate) node: Arc<dyn Node>,
-    //CONTENT    pub(crate) repo: Arc<adit_store::Repo>,
+    pub(crate) repo: Arc<Repo>,
     pub(crate) tokens: Tokens,
     pub(crate) guard: Guard,
     pub(crate) metrics: Metrics,
@@ -42,8 +43,8 @@ pub struct App {
 
 impl App {
     /// Puts a node, its repository and its access rules behind the API.
-    pub fn new(node: Arc<dyn Node>, tokens: Tokens, guard: Guard) -> Arc<Self> {
-        Arc::new(Self { node, tokens, guard, metrics: Metrics::new() })
+    pub fn new(node: Arc<dyn Node>, repo: Arc<Repo>, tokens: Tokens, guard: Guard) -> Arc<Self> {
+        Arc::new(Self { node, repo, tokens, guard, metrics: Metrics::new() })
     }
 }
 
@@ -79,19 +80,19 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(receipts::show))
         .routes(routes!(receipts::verify))
-        //CONTENT        .routes(routes!(content::add))
-        //CONTENT        .routes(routes!(content::cat))
-        //CONTENT        .routes(routes!(content::get))
-        //CONTENT        .routes(routes!(content::ls))
-        //CONTENT        .routes(routes!(content::stat))
-        //CONTENT        .routes(routes!(content::block))
-        //CONTENT        .routes(routes!(repo::import))
-        //CONTENT        .routes(routes!(repo::export))
-        //CONTENT        .routes(routes!(repo::pins))
-        //CONTENT        .routes(routes!(repo::pin, repo::unpin))
-        //CONTENT        .routes(routes!(repo::stat))
-        //CONTENT        .routes(routes!(repo::gc))
-        //CONTENT        .routes(routes!(repo::verify))
+        .routes(routes!(content::add))
+        .routes(routes!(content::cat))
+        .routes(routes!(content::get))
+        .routes(routes!(content::ls))
+        .routes(routes!(content::stat))
+        .routes(routes!(content::block))
+        .routes(routes!(repo::import))
+        .routes(routes!(repo::export))
+        .routes(routes!(repo::pins))
+        .routes(routes!(repo::pin, repo::unpin))
+        .routes(routes!(repo::stat))
+        .routes(routes!(repo::gc))
+        .routes(routes!(repo::verify))
         .routes(routes!(node::id))
         .routes(routes!(node::status))
         .routes(routes!(node::nodes))

@@ -3,8 +3,8 @@
 //! A client that does not trust this node fetches the blocks (`GET /blocks/{cid}`) and checks by itself, as `adit
 //! receipt verify` does; these routes are for those who trust their own node.
 
-use super::App;
 use super::extract::{Path, small_body};
+use super::{App, content};
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, Code, ErrorBody, chain};
 use crate::types::ReceiptView;
@@ -33,14 +33,14 @@ pub(super) async fn show(
     headers: HeaderMap,
     Path(cid): Path<EnvelopeCid>,
 ) -> Result<Response, ApiError> {
-    let block = app.node.block(&cid.to_cid()).await?;
+    let block = content::block_within_patience(&*app.node.source(), &cid.to_cid()).await?;
     if headers.get(ACCEPT).is_some_and(|accept| accept == "application/vnd.ipld.dag-cbor") {
         return Ok(([(CONTENT_TYPE, "application/vnd.ipld.dag-cbor")], block).into_response());
     }
     Ok(Json(check(&app, &block).await?).into_response())
 }
 
-/// Check a receipt: its envelope is the body. Invocation and outcome are checked too where they are found. Scope: read.
+/// Check a receipt: its envelope is the body. Invocation and outcome are checked too where they are stored here. Scope: read.
 #[utoipa::path(
     post, path = "/receipts/verify", tag = "jobs", operation_id = "verify_receipt", security(("token" = ["read"])),
     request_body(content = Vec<u8>, content_type = "application/vnd.ipld.dag-cbor"),
@@ -66,8 +66,9 @@ async fn check(app: &App, block: &[u8]) -> Result<ReceiptView, ApiError> {
     let mut job_checked = false;
     if problem.is_none() {
         // Only what is at hand: a receipt that one holds is worth checking without the network, too.
-        let invocation = app.node.block(&receipt.invocation.to_cid()).await.ok();
-        let outcome = app.node.block(&receipt.outcome.to_cid()).await.ok();
+        let store = app.repo.blocks();
+        let invocation = store.get(&receipt.invocation.to_cid()).await.ok().flatten();
+        let outcome = store.get(&receipt.outcome.to_cid()).await.ok().flatten();
         let invocation = invocation.and_then(|block| Signed::<Invocation>::decode(&block).ok());
         let outcome = outcome.and_then(|block| Outcome::decode(&block).ok());
         if let (Some(invocation), Some(outcome)) = (invocation, outcome) {

@@ -4,27 +4,13 @@ use super::App;
 use super::extract::JsonBody;
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, ErrorBody};
-use crate::types::{Content, JobEventBody, Plan, RunBody, RunReply};
-use adit_node::view::Delivered;
+use crate::types::{JobEventBody, Plan, RunBody, RunReply};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, HeaderMap};
 use axum::response::{IntoResponse, Response};
-use data_encoding::BASE64;
 use std::sync::Arc;
 use std::time::Instant;
-
-impl From<Delivered> for RunReply {
-    fn from(delivered: Delivered) -> Self {
-        Self {
-            job: delivered.view,
-            stdout: delivered.stdout.map(|bytes| Content::from(&*bytes)),
-            stderr: delivered.stderr.map(|bytes| Content::from(&*bytes)),
-            outcome: BASE64.encode(&delivered.outcome),
-            receipt: BASE64.encode(&delivered.envelope),
-        }
-    }
-}
 
 /// Run a program and wait for its end.
 ///
@@ -52,9 +38,9 @@ pub(super) async fn run(
         return super::jobs::events(&app, job, true).await;
     }
     let began = Instant::now();
-    let delivered = app.node.run(body.into_request(false)).await?;
+    let reply = app.node.run(body.into_request(false)).await?;
     app.metrics.ran(began.elapsed());
-    Ok(Json(RunReply::from(delivered)).into_response())
+    Ok(Json(reply).into_response())
 }
 
 /// Find out where a program would run, and why, without running it.

@@ -24,12 +24,24 @@ pub enum UnpackError {
     Exists { path: PathBuf },
 }
 
-/// Unpacks a stream. The root entry becomes `target` itself, which must not exist unless it is to be filled as a
-/// directory. Nothing is overwritten, and no path leads through a symbolic link. Gives the number of file bytes.
+/// Unpacks a stream. The root becomes `target` itself: a directory that may exist already, or, where the stream begins
+/// with another entry than a root directory, that one file or link. Nothing is overwritten, and no path leads through
+/// a symbolic link. Gives the number of file bytes.
 pub async fn unpack(stream: impl AsyncRead + Unpin, target: &Path) -> Result<u64, UnpackError> {
     let mut reader = Reader::new(stream);
     let mut bytes = 0;
-    while let Some(entry) = reader.next().await? {
+    let mut lone = None;
+    while let Some(mut entry) = reader.next().await? {
+        match lone {
+            None => lone = Some(!entry.path.is_empty()),
+            Some(true) => {
+                return Err(TarError::Malformed("the archive has no root and several entries").into());
+            }
+            Some(false) => {}
+        }
+        if lone == Some(true) {
+            entry.path.clear();
+        }
         let path = if entry.path.is_empty() { target.to_owned() } else { target.join(&entry.path) };
         let file_error = |source| match io::Error::kind(&source) {
             io::ErrorKind::AlreadyExists => UnpackError::Exists { path: path.clone() },

@@ -127,13 +127,15 @@ pub(crate) async fn stream(
         Ok(chunk.map(|chunk| (chunk, reader)))
     });
     let profile = options.profile;
-    let leaves = chunks
+    let mut leaves = chunks
         .map(|chunk: Result<Bytes, ImportError>| async move {
             let chunk = chunk?;
             blocking(move || Ok(leaf(profile, chunk))).await
         })
-        .buffered(AHEAD);
-    tokio::pin!(leaves);
+        .buffered(AHEAD)
+        // Boxed, because the compiler cannot show an unboxed one to be `Send` for every lifetime, which
+        // whoever awaits this in a task needs (rust-lang/rust#100013).
+        .boxed();
     while let Some(done) = leaves.next().await {
         let (block, built) = done?;
         blocks.push(block);

@@ -57,7 +57,9 @@ impl Repo {
             Ok::<_, StoreError>(last.map(|last| (page, Some(last))))
         });
         let steps = pages.map_ok(|page| self.blocks.check_page(page)).try_buffered(STEPS);
-        tokio::pin!(steps);
+        // Boxed, because the compiler cannot show an unboxed one to be `Send` for every lifetime, which
+        // whoever awaits this in a task needs (rust-lang/rust#100013).
+        let mut steps = steps.boxed();
         while let Some(checked) = steps.next().await {
             let checked = checked?;
             report.blocks += checked.blocks;

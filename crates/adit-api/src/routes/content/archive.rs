@@ -1,0 +1,88 @@
+//! A UnixFS tree into a tar stream, as it is read.
+
+use crate::tar::{self, Entry, Kind};
+use adit_store::BlockSource;
+use adit_store::export::{self, ExportError, Range};
+use adit_unixfs::data::Metadata;
+use adit_unixfs::read::StatKind;
+use bytes::Bytes;
+use cid::Cid;
+use futures::{Stream, StreamExt};
+use std::io;
+use std::sync::Arc;
+
+/// Entries of one tree, at most: a directory bomb shall end.
+const MAX_TREE: u64 = 10_000_000;
+/// Entries of one directory.
+const MAX_DIRECTORY: usize = 1 << 20;
+
+/// Why a tree cannot be sent to its end. The client sees the stream break off; the log says why.
+#[derive(Debug, thiserror::Error)]
+enum ArchiveError {
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error("the tree is nested deeper than {}", tar::MAX_DEPTH)]
+    TooDeep,
+    #[error("the tree has more than {MAX_TREE} entries")]
+    TooMany,
+}
+
+/// Streams what stands at `root`. A directory is the archive's root; anything else is one entry called `name`.
+pub(super) fn tar_of(
+    source: Arc<dyn BlockSource>,
+    root: Cid,
+    name: String,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let stream = async_stream::try_stream! {
+        // Depth first; the stack holds what is still to come, deepest on top.
+        let mut stack = vec![(String::new(), root)];
+        let mut count = 0;
+        while let Some((path, cid)) = stack.pop() {
+            count += 1;
+            if count > MAX_TREE {
+                Err(ArchiveError::TooMany)?;
+            }
+            if path.split('/').count() > tar::MAX_DEPTH {
+                Err(ArchiveError::TooDeep)?;
+            }
+            let stat = export::stat(&*source, &cid).await.map_err(ArchiveError::from)?;
+            let lone = || if path.is_empty() { name.clone() } else { path.clone() };
+            match stat.kind {
+                StatKind::Directory { .. } => {
+                    yield header(path.clone(), Kind::Directory, stat.metadata, 0o755);
+                    let entries = export::ls(&*source, &cid, MAX_DIRECTORY).await.map_err(ArchiveError::from)?;
+                    let ahead: Vec<Cid> = entries.iter().take(32).map(|entry| entry.cid).collect();
+                    source.prefetch(&ahead);
+                    stack.extend(entries.into_iter().rev().map(|entry| {
+                        let below = if path.is_empty() { entry.name } else { format!("{path}/{}", entry.name) };
+                        (below, entry.cid)
+                    }));
+                }
+                StatKind::Symlink { target } => {
+                    yield header(lone(), Kind::Symlink { target }, stat.metadata, 0o777);
+                }
+                StatKind::File => {
+                    let mut file =
+                        export::cat(source.clone(), &cid, Range::ALL).await.map_err(ArchiveError::from)?;
+                    yield header(lone(), Kind::File { size: file.size }, stat.metadata, 0o644);
+                    while let Some(bytes) = file.content.next().await {
+                        yield bytes.map_err(ArchiveError::from)?;
+                    }
+                    yield Bytes::from_static(tar::padding(file.size));
+                }
+            }
+        }
+        yield Bytes::from_static(tar::END);
+    };
+    stream.map(move |item: Result<Bytes, ArchiveError>| {
+        item.map_err(|error| {
+            tracing::info!(%root, %error, "an archive broke off");
+            io::Error::other(error)
+        })
+    })
+}
+
+fn header(path: String, kind: Kind, metadata: Metadata, mode: u32) -> Bytes {
+    let mtime = metadata.mtime.map_or(0, |mtime| mtime.seconds);
+    tar::header(&Entry { path, kind, mode: metadata.mode.unwrap_or(mode), mtime }).into()
+}
