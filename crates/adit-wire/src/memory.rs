@@ -37,10 +37,39 @@ fn seal(file: &File, seals: libc::c_int) -> io::Result<()> {
 
 /// Bytes that nobody can change any more: modules, machine code, output blocks. `name` shows in `/proc`.
 pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = create(name, 0)?;
-    file.write_all(bytes)?;
-    seal(&file, libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL)?;
-    Ok(file.into())
+    let mut file = Growing::new(name)?;
+    file.append(bytes)?;
+    file.seal()
+}
+
+/// A memory file that is written piece by piece and then [`sealed`](Growing::seal).
+#[derive(Debug)]
+pub struct Growing {
+    file: File,
+    length: u64,
+}
+
+impl Growing {
+    pub fn new(name: &CStr) -> io::Result<Self> {
+        Ok(Growing { file: create(name, 0)?, length: 0 })
+    }
+
+    /// Bytes so far, and so where the next piece will begin.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// From here on nobody can change it.
+    pub fn seal(self) -> io::Result<OwnedFd> {
+        seal(&self.file, libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL)?;
+        Ok(self.file.into())
+    }
 }
 
 /// Fails unless the file is one that [`sealed`] could have made and is exactly `length` bytes long. Afterwards
