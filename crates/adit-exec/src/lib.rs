@@ -14,6 +14,7 @@
 //! whether a fault is the host's. Start reading at [`worker_wire`], then [`worker`], then [`jail`].
 
 pub mod compile;
+pub mod enclave;
 pub mod engine;
 mod entry;
 pub mod fault;

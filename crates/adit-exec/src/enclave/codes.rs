@@ -53,7 +53,10 @@ pub(super) enum Compiled {
     /// The code's own fault: the same everywhere.
     Fault(CodeFault),
     /// This host gave up.
-    TooSlow { until: Instant, detail: String },
+    TooSlow {
+        until: Instant,
+        detail: String,
+    },
 }
 
 pub(super) enum Lookup {
@@ -126,13 +129,13 @@ pub(super) struct Lead {
 impl Lead {
     /// Keeps the result, and returns the programs whose machine code had to go.
     pub(super) fn finish(self, compiled: Compiled) -> Vec<CodeKey> {
-        let mut state = self.keys.state.lock();
+        let mut state = self.codes.state.lock();
         state.remove(&self.key);
         state.bytes += cost(&compiled);
         state.entries.put(self.key, compiled);
         let mut gone = Vec::new();
         // The newest stays, even alone above the budget: somebody is about to use it.
-        while state.bytes > self.keys.budget && state.entries.len() > 1 {
+        while state.bytes > self.codes.budget && state.entries.len() > 1 {
             let Some((key, entry)) = state.entries.pop_lru() else { break };
             state.bytes -= cost(&entry);
             if matches!(entry, Compiled::Code(_)) {
@@ -149,7 +152,7 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.keys.state.lock().under_way.remove(&self.key);
+        self.codes.state.lock().under_way.remove(&self.key);
         self.notice.ring();
     }
 }

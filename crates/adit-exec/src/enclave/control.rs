@@ -4,7 +4,7 @@ use super::{
     Counters, Enclave,
     codes::Codes,
     pool::Pool,
-    process::{AbortOnPanic, Keeper, Programs},
+    process::{Keeper, Programs},
     receipts::{EndorseError, Signer},
     remember::Memory,
     session,
@@ -29,7 +29,9 @@ pub enum ControlError {
     Malformed(#[from] DecodeError),
     #[error("the node broke the protocol: {0}")]
     Violation(&'static str),
-    #[error("this enclave speaks version {VERSION}, the node speaks version {0}: they are of different builds")]
+    #[error(
+        "this enclave speaks version {VERSION}, the node speaks version {0}: they are of different builds"
+    )]
     Version(u32),
     #[error("the node's identity is malformed")]
     Node(#[from] IdError),
@@ -86,7 +88,10 @@ pub fn serve(control: Channel, programs: Programs) -> Result<(), ControlError> {
 }
 
 /// `None` when the node is gone.
-fn receive(control: &Channel, inbox: &mut Inbox) -> Result<Option<(ToEnclave, Option<Channel>)>, ControlError> {
+fn receive(
+    control: &Channel,
+    inbox: &mut Inbox,
+) -> Result<Option<(ToEnclave, Option<Channel>)>, ControlError> {
     let Some(mut frame) = control.receive(inbox)? else { return Ok(None) };
     let message = ToEnclave::decode(frame.bytes, frame.descriptors.len())?;
     let channel = frame.descriptors.pop().map(Channel::from_socket).transpose()?;
@@ -122,7 +127,9 @@ impl Enclave {
                     Duration::from_millis(hello.idle_ms),
                 ));
                 pool = Some(made.clone());
-                Box::new(move |now, starter| made.tidy(now, |program, profile| starter.launch(program, profile)))
+                Box::new(move |now, starter| {
+                    made.tidy(now, |program, profile| starter.launch(program, profile))
+                })
             })?;
             let pool = pool.ok_or(ControlError::Violation("no pool"))?;
             Ok((signer, keeper, pool))

@@ -16,8 +16,8 @@ use super::{
     wait,
 };
 use adit_model::{
-    AccountId, DecodeError, ErrorKind, Invocation, InvocationCid, Outcome, OutcomeCid, OutcomeResult, Profile,
-    Signed, Task, TaskCid, limits,
+    AccountId, DecodeError, ErrorKind, Invocation, InvocationCid, Outcome, OutcomeCid, OutcomeResult,
+    Profile, Signed, Task, TaskCid, limits,
 };
 use adit_wire::session::{Failure, Finished, FromEnclave, JobStats, MAX_PUSHED, Start};
 use bytes::Bytes;
@@ -152,7 +152,11 @@ impl<'a> Job<'a> {
     }
 
     /// Turns what the worker reported into a result, its output made into blocks.
-    fn outcome_of(&mut self, ran: &Ran, worker: &super::pool::Worker) -> Result<(OutcomeResult, Results), Stop> {
+    fn outcome_of(
+        &mut self,
+        ran: &Ran,
+        worker: &super::pool::Worker,
+    ) -> Result<(OutcomeResult, Results), Stop> {
         let mut results = Results::default();
         let (stdout, stderr) = results.streams(self, ran, worker)?;
         let out = match &ran.end {

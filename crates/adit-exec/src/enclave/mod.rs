@@ -34,6 +34,7 @@ mod wait;
 
 pub use control::{ControlError, serve};
 pub use process::{Program, Programs};
+pub use receipts::EndorseError;
 
 use adit_wire::{
     Channel, Message,

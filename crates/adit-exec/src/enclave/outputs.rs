@@ -5,12 +5,7 @@
 //! the others go to the node in sealed memory files while the rest is still being made, so that the memory which a
 //! large output takes here is bounded.
 
-use super::{
-    job::Job,
-    link::Stop,
-    pool::Worker,
-    serve::Ran,
-};
+use super::{job::Job, link::Stop, pool::Worker, serve::Ran};
 use crate::worker_wire::{Content, MAX_PATH, OutputKind, OutputNode, PAGE};
 use adit_unixfs::{
     Block, Profile,
@@ -51,7 +46,12 @@ pub(super) struct Results {
 
 impl Results {
     /// The roots of stdout and stderr.
-    pub(super) fn streams(&mut self, job: &mut Job<'_>, ran: &Ran, worker: &Worker) -> Result<(Cid, Cid), Stop> {
+    pub(super) fn streams(
+        &mut self,
+        job: &mut Job<'_>,
+        ran: &Ran,
+        worker: &Worker,
+    ) -> Result<(Cid, Cid), Stop> {
         let stdout = self.file(job, &ran.done.stdout, worker)?;
         let stderr = self.file(job, &ran.done.stderr, worker)?;
         Ok((stdout.cid, stderr.cid))
@@ -118,7 +118,8 @@ impl Results {
         match content {
             Content::Inline(bytes) => builder.push(bytes.clone(), &mut blocks),
             Content::Pages { length, runs } => {
-                let mut pages = PageReader { worker, runs: runs.iter(), offset: 0, left_in_run: 0, left: *length };
+                let mut pages =
+                    PageReader { worker, runs: runs.iter(), offset: 0, left_in_run: 0, left: *length };
                 while let Some(piece) = pages.next(PROFILE.chunk_size())? {
                     builder.push(piece, &mut blocks);
                     self.keep_all(job, &mut blocks)?;
@@ -200,7 +201,8 @@ impl PageReader<'_> {
         let mut filled = 0;
         while filled < size {
             if self.left_in_run == 0 {
-                let run = self.runs.next().ok_or_else(|| Stop::distrust("fewer pages than its output needs"))?;
+                let run =
+                    self.runs.next().ok_or_else(|| Stop::distrust("fewer pages than its output needs"))?;
                 let (first, count) = (u64::from(run.first), u64::from(run.count));
                 if count == 0 || (first + count) * PAGE > self.worker.output_size {
                     return Err(Stop::distrust("pages outside of the output file"));

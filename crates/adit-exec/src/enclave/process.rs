@@ -91,7 +91,12 @@ struct Counts {
 }
 
 enum Request {
-    Start { program: Program, profile: Profile, theirs: Channel, answer: SyncSender<io::Result<(Child, OwnedFd)>> },
+    Start {
+        program: Program,
+        profile: Profile,
+        theirs: Channel,
+        answer: SyncSender<io::Result<(Child, OwnedFd)>>,
+    },
     Reap(Child),
     Look,
 }

@@ -70,13 +70,15 @@ impl Job<'_> {
     fn usable(&self, compiled: Compiled) -> Result<Program, Stop> {
         match compiled {
             Compiled::Code(code) => Ok(match (self.task.abi, code.kind) {
-                (Abi::Wasip1, CodeKind::Module) | (Abi::WasiCliCommand, CodeKind::Component) => Program::Code(code),
+                (Abi::Wasip1, CodeKind::Module) | (Abi::WasiCliCommand, CodeKind::Component) => {
+                    Program::Code(code)
+                }
                 (Abi::Wasip1, CodeKind::Component) => {
                     Program::Faulty("the code is a component, but the task's abi is wasip1".into())
                 }
-                (Abi::WasiCliCommand, CodeKind::Module) => {
-                    Program::Faulty("the code is a core module, but the task's abi is wasi:cli/command".into())
-                }
+                (Abi::WasiCliCommand, CodeKind::Module) => Program::Faulty(
+                    "the code is a core module, but the task's abi is wasi:cli/command".into(),
+                ),
             }),
             Compiled::Fault(fault) => Ok(Program::Faulty(fault.detail)),
             Compiled::TooSlow { detail, .. } => Stop::failed(Failure::Refused, detail),
@@ -134,7 +136,10 @@ impl Job<'_> {
                     Err(error) => return Ok(Err(format!("the code is not a file: {error}"))),
                 };
                 if file.size > MAX_CODE {
-                    return Ok(Err(format!("the code has {} bytes; at most {MAX_CODE} are taken", file.size)));
+                    return Ok(Err(format!(
+                        "the code has {} bytes; at most {MAX_CODE} are taken",
+                        file.size
+                    )));
                 }
                 size += file.content.len() as u64;
                 if !file.content.is_empty() {
@@ -218,7 +223,10 @@ impl Job<'_> {
                 // There are as many descriptors as the message counts, or it had not been decoded.
                 let file = &files[usize::from(*file)];
                 memory::read_at(file.as_fd(), place, *offset).map_err(|error| {
-                    (Failure::Host, format!("block {cid} could not be read where the node said it is: {error}"))
+                    (
+                        Failure::Host,
+                        format!("block {cid} could not be read where the node said it is: {error}"),
+                    )
                 })?;
             }
             Delivered::Missing { fault, detail } => {
@@ -296,7 +304,9 @@ impl Job<'_> {
         }
         let mut inbox = Inbox::new();
         // Without a word: it ran into its limits.
-        let Some(answer) = channel.receive(&mut inbox).map_err(Stop::distrust)? else { return Ok(too_slow()) };
+        let Some(answer) = channel.receive(&mut inbox).map_err(Stop::distrust)? else {
+            return Ok(too_slow());
+        };
         let message = FromCompiler::decode(answer.bytes, answer.descriptors.len()).map_err(Stop::distrust)?;
         match message {
             FromCompiler::Compiled { length } if length <= MAX_MACHINE_CODE => {
@@ -347,7 +357,11 @@ pub(super) fn delivered_length(delivered: &Delivered) -> usize {
 
 /// A delivery for a want that nobody waits for any more is late; one for no want at all is a violation.
 pub(super) fn asked(link: &Link, ticket: u64) -> Result<(), Stop> {
-    if link.is_past(ticket) { Ok(()) } else { Err(SessionError::Violation("a block that nobody asked for").into()) }
+    if link.is_past(ticket) {
+        Ok(())
+    } else {
+        Err(SessionError::Violation("a block that nobody asked for").into())
+    }
 }
 
 /// By the eight bytes that every WebAssembly binary starts with.

@@ -4,8 +4,8 @@
 //! attestation, all that vouches for it is the node's endorsement, and every receipt says `evidence: none`.
 
 use adit_model::{
-    AccountId, Endorsement, Envelope, Evidence, InvocationCid, JobKey, JobSecret, NodeId, OutcomeCid, Receipt,
-    SignatureError, Signed, TaskCid,
+    AccountId, Endorsement, Envelope, Evidence, InvocationCid, JobKey, JobSecret, NodeId, OutcomeCid,
+    Receipt, SignatureError, Signed, TaskCid,
 };
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -32,7 +32,7 @@ pub(super) enum ReceiptError {
 
 /// Why an endorsement is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EndorseError {
+pub enum EndorseError {
     #[error("malformed endorsement")]
     Malformed(#[from] adit_model::DecodeError),
     #[error("the endorsement's signature does not hold")]
@@ -123,9 +123,15 @@ mod tests {
         assert!(matches!(signer.receipt(outcome, invocation, task), Err(ReceiptError::NotEndorsed)));
 
         let other = NodeSecret::generate().unwrap();
-        assert!(matches!(signer.endorse(&endorsement(&signer, &other, |_| ())), Err(EndorseError::Other("node"))));
+        assert!(matches!(
+            signer.endorse(&endorsement(&signer, &other, |_| ())),
+            Err(EndorseError::Other("node"))
+        ));
         let key = |body: &mut Endorsement| body.job_key = JobSecret::generate().unwrap().key();
-        assert!(matches!(signer.endorse(&endorsement(&signer, &node, key)), Err(EndorseError::Other("job key"))));
+        assert!(matches!(
+            signer.endorse(&endorsement(&signer, &node, key)),
+            Err(EndorseError::Other("job key"))
+        ));
         let runtime = |body: &mut Endorsement| body.runtime = "another".into();
         assert!(signer.endorse(&endorsement(&signer, &node, runtime)).is_err());
         assert!(signer.endorse(b"noise").is_err());

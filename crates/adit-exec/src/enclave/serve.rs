@@ -16,8 +16,8 @@ use super::{
 use crate::{
     fault::{FaultKind, LimitKind},
     worker_wire::{
-        Content, Done, End, FromWorker, JobLimits, LogStream, MAX_OUTPUT_NODES, MAX_PUSHED, OutputNode, Refusal,
-        ToWorker, Want,
+        Content, Done, End, FromWorker, JobLimits, LogStream, MAX_OUTPUT_NODES, MAX_PUSHED, OutputNode,
+        Refusal, ToWorker, Want,
     },
 };
 use adit_model::{ErrorKind, Profile};
@@ -129,7 +129,9 @@ impl Job<'_> {
             }
             if ready[1] {
                 match self.link.receive(self.number)? {
-                    FromNode::Blocks(deliveries, files) => self.deliver(worker, &mut run, &deliveries, &files)?,
+                    FromNode::Blocks(deliveries, files) => {
+                        self.deliver(worker, &mut run, &deliveries, &files)?
+                    }
                     FromNode::Late => {}
                     FromNode::Stored => return Err(stored_too_early()),
                 }
@@ -180,7 +182,10 @@ impl Job<'_> {
             pushed: Vec::new(),
         };
         if !job.fits() {
-            return Stop::failed(Failure::Refused, "the task's arguments, environment and paths are too long");
+            return Stop::failed(
+                Failure::Refused,
+                "the task's arguments, environment and paths are too long",
+            );
         }
         let mut room = MAX_PUSHED;
         for cid in std::mem::take(&mut self.pushed_order) {
