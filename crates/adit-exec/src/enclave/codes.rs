@@ -4,11 +4,11 @@
 //! nothing else about the engine need be part of it. What comes from a peer or from disk never gets in: loading machine code is trusting
 //! it. Two jobs that need the same program at the same time share one compilation.
 
+use super::recent::Recent;
 use crate::fault::CodeFault;
 use adit_model::Profile;
 use adit_wire::channel::check;
 use cid::Cid;
-use lru::LruCache;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -73,7 +73,7 @@ pub(super) struct Codes {
 }
 
 struct State {
-    entries: LruCache<CodeKey, Compiled>,
+    entries: Recent<CodeKey, Compiled>,
     bytes: u64,
     under_way: HashMap<CodeKey, Arc<Notice>>,
 }
@@ -81,7 +81,7 @@ struct State {
 impl Codes {
     /// Keeps up to `budget` bytes of machine code.
     pub(super) fn new(budget: u64) -> Arc<Self> {
-        let state = State { entries: LruCache::unbounded(), bytes: 0, under_way: HashMap::new() };
+        let state = State { entries: Recent::new(), bytes: 0, under_way: HashMap::new() };
         Arc::new(Codes { state: Mutex::new(state), budget })
     }
 
@@ -109,7 +109,7 @@ impl Codes {
 
 impl State {
     fn remove(&mut self, key: &CodeKey) {
-        if let Some(old) = self.entries.pop(key) {
+        if let Some(old) = self.entries.remove(key) {
             self.bytes -= cost(&old);
         }
     }
@@ -132,11 +132,11 @@ impl Lead {
         let mut state = self.codes.state.lock();
         state.remove(&self.key);
         state.bytes += cost(&compiled);
-        state.entries.put(self.key, compiled);
+        state.entries.insert(self.key, compiled);
         let mut gone = Vec::new();
         // The newest stays, even alone above the budget: somebody is about to use it.
         while state.bytes > self.codes.budget && state.entries.len() > 1 {
-            let Some((key, entry)) = state.entries.pop_lru() else { break };
+            let Some((key, entry)) = state.entries.remove_oldest() else { break };
             state.bytes -= cost(&entry);
             if matches!(entry, Compiled::Code(_)) {
                 gone.push(key);

@@ -26,6 +26,7 @@ mod pool;
 mod process;
 mod program;
 mod receipts;
+mod recent;
 mod remember;
 mod rights;
 mod serve;

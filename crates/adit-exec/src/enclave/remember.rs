@@ -3,11 +3,11 @@
 //! Only of its own work, only of programs that ended by themselves, only of deterministic, public tasks: for
 //! these, and for nothing else, running again would give the same bytes. The caller sees to all four.
 
+use super::recent::Recent;
 use adit_model::{OutcomeCid, TaskCid};
 use bytes::Bytes;
-use lru::LruCache;
 use parking_lot::Mutex;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 /// An outcome as its block.
 #[derive(Debug)]
@@ -19,22 +19,24 @@ pub(super) struct Remembered {
 
 /// The most recently used outcomes. With room for none it remembers nothing.
 pub(super) struct Memory {
-    outcomes: Option<Mutex<LruCache<TaskCid, Arc<Remembered>>>>,
+    outcomes: Mutex<Recent<TaskCid, Arc<Remembered>>>,
+    room: usize,
 }
 
 impl Memory {
-    pub(super) fn new(outcomes: u32) -> Self {
-        let room = NonZeroUsize::new(outcomes as usize);
-        Memory { outcomes: room.map(|room| Mutex::new(LruCache::new(room))) }
+    pub(super) fn new(room: u32) -> Self {
+        Memory { outcomes: Mutex::new(Recent::new()), room: room as usize }
     }
 
     pub(super) fn recall(&self, task: &TaskCid) -> Option<Arc<Remembered>> {
-        self.outcomes.as_ref()?.lock().get(task).cloned()
+        self.outcomes.lock().get(task).cloned()
     }
 
     pub(super) fn remember(&self, task: TaskCid, outcome: Remembered) {
-        if let Some(outcomes) = &self.outcomes {
-            outcomes.lock().put(task, Arc::new(outcome));
+        let mut outcomes = self.outcomes.lock();
+        outcomes.insert(task, Arc::new(outcome));
+        if outcomes.len() > self.room {
+            outcomes.remove_oldest();
         }
     }
 }
