@@ -53,11 +53,11 @@ fn main() -> ExitCode {
                 }
             }
         }
-        ["worker", _profile] => {
+        ["worker", ..] => {
             worker(channel());
             ExitCode::SUCCESS
         }
-        ["compiler", _profile] => {
+        ["compiler", ..] => {
             compiler(channel());
             ExitCode::SUCCESS
         }

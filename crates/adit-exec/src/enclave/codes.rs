@@ -100,6 +100,15 @@ impl Codes {
         Ok(Lookup::Lead(Lead { codes: self.clone(), key: *key, notice }))
     }
 
+    /// Replaces code that turned out not to be usable.
+    pub(super) fn refuse(&self, key: &CodeKey, fault: CodeFault) {
+        let mut state = self.state.lock();
+        state.remove(key);
+        let fault = Compiled::Fault(fault);
+        state.bytes += cost(&fault);
+        state.entries.insert(*key, fault);
+    }
+
     /// Programs and bytes that are kept.
     pub(super) fn size(&self) -> (u64, u64) {
         let state = self.state.lock();

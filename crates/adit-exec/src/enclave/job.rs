@@ -8,7 +8,7 @@ use super::{
     codes::CodeKey,
     link::{FromNode, Link, Stop},
     outputs::Results,
-    pool::Purpose,
+    pool::{Purpose, Worker},
     program::Program,
     remember::Remembered,
     rights::{Rights, TooManyBlocks},
@@ -105,17 +105,16 @@ impl<'a> Job<'a> {
         let (outcome, results) = match self.program(&code)? {
             Program::Code(machine_code) => {
                 let purpose = Purpose { code, issuer: self.issuer };
-                let mut worker = self.ready_worker(&purpose, &machine_code)?;
-                let ran = self.drive(&mut worker)?;
-                let (out, results) = self.outcome_of(&ran, &worker)?;
-                if ran.leaves_output_pages() {
-                    worker.clear_output().map_err(|error| Stop::host("clearing the output file", error))?;
+                match self.ready_worker(&purpose, &machine_code)? {
+                    Ok(worker) => self.run_in(worker)?,
+                    Err(fault) => {
+                        let detail = fault.detail.clone();
+                        self.enclave.codes.refuse(&code, fault);
+                        (error_outcome(ErrorKind::Malformed, &detail), Results::default())
+                    }
                 }
-                self.enclave.pool.release(worker);
-                self.stats.fuel = ran.done.fuel.min(self.task.limits.fuel);
-                (out, results)
             }
-            Program::Faulty(detail) => (error_outcome(ErrorKind::Malformed, detail), Results::default()),
+            Program::Faulty(detail) => (error_outcome(ErrorKind::Malformed, &detail), Results::default()),
         };
         let outcome = Outcome {
             task: self.task_cid,
@@ -130,6 +129,18 @@ impl<'a> Job<'a> {
             self.enclave.memory.remember(self.task_cid, known);
         }
         self.finish(block, cid, results)
+    }
+
+    /// Runs the job, makes blocks of its output, and gives the worker back.
+    fn run_in(&mut self, mut worker: Worker) -> Result<(OutcomeResult, Results), Stop> {
+        let ran = self.drive(&mut worker)?;
+        let (out, results) = self.outcome_of(&ran, &worker)?;
+        if ran.leaves_output_pages() {
+            worker.clear_output().map_err(|error| Stop::host("clearing the output file", error))?;
+        }
+        self.enclave.pool.release(worker);
+        self.stats.fuel = ran.done.fuel.min(self.task.limits.fuel);
+        Ok((out, results))
     }
 
     /// Tasks are public as long as `private` is refused, so determinism is all that is left to ask for.
@@ -152,11 +163,7 @@ impl<'a> Job<'a> {
     }
 
     /// Turns what the worker reported into a result, its output made into blocks.
-    fn outcome_of(
-        &mut self,
-        ran: &Ran,
-        worker: &super::pool::Worker,
-    ) -> Result<(OutcomeResult, Results), Stop> {
+    fn outcome_of(&mut self, ran: &Ran, worker: &Worker) -> Result<(OutcomeResult, Results), Stop> {
         let mut results = Results::default();
         let (stdout, stderr) = results.streams(self, ran, worker)?;
         let out = match &ran.end {
@@ -218,8 +225,8 @@ pub(super) fn micros(since: Instant) -> u64 {
     since.elapsed().as_micros() as u64
 }
 
-fn error_outcome(kind: ErrorKind, detail: String) -> OutcomeResult {
-    OutcomeResult::Error { kind, detail: short(&detail), stdout: None, stderr: None }
+fn error_outcome(kind: ErrorKind, detail: &str) -> OutcomeResult {
+    OutcomeResult::Error { kind, detail: short(detail), stdout: None, stderr: None }
 }
 
 /// As long as an Outcome's explanation may be; cut at a character, so the same on every host.

@@ -38,7 +38,7 @@ pub struct Programs {
     pub compiler: Program,
 }
 
-/// A program and its arguments, to which the profile is added; the environment is always empty.
+/// A program and its arguments, to which `--profile P --parent PID` are added; the environment is always empty.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub path: PathBuf,
@@ -201,7 +201,12 @@ fn start(program: &Program, profile: Profile, theirs: Channel) -> io::Result<(Ch
     let socket = theirs.into_socket();
     let number = socket.as_raw_fd();
     let mut command = Command::new(&program.path);
-    command.args(&program.words).arg(profile.as_str()).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(&program.words)
+        .args(["--profile", profile.as_str(), "--parent", &std::process::id().to_string()])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     // SAFETY: only async-signal-safe calls on integers between fork and exec.
     unsafe {
         command.pre_exec(move || match number {

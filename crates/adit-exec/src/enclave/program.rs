@@ -7,7 +7,11 @@ use super::{
     link::{FromNode, Link, SessionError, Stop},
     wait,
 };
-use crate::worker_wire::{FromCompiler, ToCompiler};
+use crate::{
+    MAX_CODE,
+    fault::{CodeFault, CodeFaultKind},
+    worker_wire::{FromCompiler, ToCompiler},
+};
 use adit_model::Abi;
 use adit_unixfs::{block, node::Node};
 use adit_wire::{
@@ -22,9 +26,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-
-/// Longest WebAssembly binary: what a large language runtime takes as a component, twice.
-const MAX_CODE: u64 = 32 << 20;
 
 /// Deepest tree of blocks that a program's file may be.
 const MAX_DEPTH: usize = adit_unixfs::limits::FILE_DEPTH;
@@ -135,7 +136,7 @@ impl Job<'_> {
                     Ok(_) => return Ok(Err("the code is not a file".into())),
                     Err(error) => return Ok(Err(format!("the code is not a file: {error}"))),
                 };
-                if file.size > MAX_CODE {
+                if file.size > MAX_CODE as u64 {
                     return Ok(Err(format!(
                         "the code has {} bytes; at most {MAX_CODE} are taken",
                         file.size
@@ -148,7 +149,7 @@ impl Job<'_> {
                 next.extend(file.children.iter().map(|child| Piece::Block(child.cid)));
             }
             // Shared blocks can make a small tree a long file, so what has come is counted as well.
-            if size > MAX_CODE {
+            if size > MAX_CODE as u64 {
                 return Ok(Err(format!("the code has more than the {MAX_CODE} bytes that are taken")));
             }
             pieces = next;
@@ -260,10 +261,7 @@ impl Job<'_> {
     fn compile(&mut self, key: &CodeKey, wasm: &[u8]) -> Result<Compiled, Stop> {
         let Some(kind) = kind_of(wasm) else {
             let detail = "the code is not WebAssembly";
-            return Ok(Compiled::Fault(crate::fault::CodeFault::new(
-                crate::fault::CodeFaultKind::Invalid,
-                detail,
-            )));
+            return Ok(Compiled::Fault(CodeFault::new(CodeFaultKind::Invalid, detail)));
         };
         let began = Instant::now();
         let counters = &self.enclave.counters;

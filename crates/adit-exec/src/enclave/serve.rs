@@ -14,7 +14,7 @@ use super::{
     wait,
 };
 use crate::{
-    fault::{FaultKind, LimitKind},
+    fault::{CodeFault, FaultKind, LimitKind},
     worker_wire::{
         Content, Done, End, FromWorker, JobLimits, LogStream, MAX_OUTPUT_NODES, MAX_PUSHED, OutputNode,
         Refusal, ToWorker, Want,
@@ -75,13 +75,18 @@ struct Run {
 }
 
 impl Job<'_> {
-    /// A worker with the code loaded: one that ran it before, if there is one.
-    pub(super) fn ready_worker(&mut self, purpose: &Purpose, code: &Code) -> Result<Worker, Stop> {
+    /// A worker with the code loaded: one that ran it before, if there is one. The inner error is the code's: it
+    /// compiled, but cannot be linked.
+    pub(super) fn ready_worker(
+        &mut self,
+        purpose: &Purpose,
+        code: &Code,
+    ) -> Result<Result<Worker, CodeFault>, Stop> {
         let starting = |error| Stop::host("starting a worker", error);
         let mut worker = self.enclave.pool.acquire(purpose).map_err(starting)?;
         self.stats.warm = worker.purpose.is_some();
         if worker.purpose.is_some() {
-            return Ok(worker);
+            return Ok(Ok(worker));
         }
         if !worker.ready {
             match self.next_word(&mut worker)? {
@@ -93,9 +98,10 @@ impl Job<'_> {
         worker.channel.send(&worker.frame, &[code.file.as_fd()]).map_err(gone)?;
         match self.next_word(&mut worker)? {
             FromWorker::Loaded => worker.purpose = Some(*purpose),
+            FromWorker::Refused(fault) => return Ok(Err(fault)),
             other => return Err(unexpected(&other)),
         }
-        Ok(worker)
+        Ok(Ok(worker))
     }
 
     /// Waits for the worker's next message, listening to the node meanwhile.
@@ -220,7 +226,9 @@ impl Job<'_> {
                 return Err(Stop::distrust("it is done, and still wants blocks"));
             }
             FromWorker::Done(done) => return Ok(Some(*done)),
-            other @ (FromWorker::Ready | FromWorker::Loaded) => return Err(unexpected(&other)),
+            other @ (FromWorker::Ready | FromWorker::Loaded | FromWorker::Refused(_)) => {
+                return Err(unexpected(&other));
+            }
         }
         Ok(None)
     }
@@ -335,6 +343,7 @@ fn unexpected(message: &FromWorker) -> Stop {
     let name = match message {
         FromWorker::Ready => "Ready",
         FromWorker::Loaded => "Loaded",
+        FromWorker::Refused(_) => "Refused",
         FromWorker::Want(_) => "Want",
         FromWorker::Log { .. } => "Log",
         FromWorker::Output(_) => "Output",
