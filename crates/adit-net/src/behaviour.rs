@@ -7,7 +7,10 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use crate::{NetConfig, Scope, config::DhtMode, dht::ProviderRecords, error::StartError, job};
+use crate::{
+    NetConfig, Scope, advert, bitswap, config::DhtMode, dht::ProviderRecords, error::StartError, job,
+    peers::Addresses,
+};
 
 /// A ping a connection in this time: keeps RTT fresh and finds dead peers.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -25,11 +28,14 @@ const IDENTIFY_CACHE: usize = 64;
 pub(crate) struct Behaviour {
     /// First, so that a connection over the limit is denied before others prepare for it.
     pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) addresses: Addresses,
     pub(crate) kad: kad::Behaviour<ProviderRecords>,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) adverts: advert::Behaviour,
     pub(crate) jobs: job::Behaviour,
+    pub(crate) blocks: bitswap::Behaviour,
     pub(crate) relay: relay::client::Behaviour,
     pub(crate) hole_punching: Toggle<dcutr::Behaviour>,
     pub(crate) reachability: Toggle<autonat::v2::client::Behaviour>,
@@ -37,12 +43,22 @@ pub(crate) struct Behaviour {
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
+/// What other modules have made ready.
+pub(crate) struct Parts {
+    pub(crate) addresses: Addresses,
+    pub(crate) relay: relay::client::Behaviour,
+    pub(crate) jobs: job::Behaviour,
+    pub(crate) blocks: bitswap::Behaviour,
+    pub(crate) adverts: advert::Behaviour,
+}
+
 impl Behaviour {
     pub(crate) fn new(
         config: &NetConfig,
-        relay: relay::client::Behaviour,
-        jobs: job::Behaviour,
+        topic: &gossipsub::IdentTopic,
+        parts: Parts,
     ) -> Result<Self, StartError> {
+        let Parts { addresses, relay, jobs, blocks, adverts } = parts;
         let peer = config.identity.peer_id();
         let internet = config.scope == Scope::Internet;
         let mdns = match config.mdns {
@@ -62,6 +78,7 @@ impl Behaviour {
                     .with_max_pending_incoming(Some(64))
                     .with_max_pending_outgoing(Some(128)),
             ),
+            addresses,
             kad: kad(config),
             identify: identify::Behaviour::new(
                 identify::Config::new("ipfs/0.1.0".into(), config.identity.keypair().public())
@@ -72,8 +89,10 @@ impl Behaviour {
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT),
             ),
-            gossip: gossip()?,
+            gossip: gossip(topic)?,
+            adverts,
             jobs,
+            blocks,
             relay,
             hole_punching: internet.then(|| dcutr::Behaviour::new(peer)).into(),
             reachability: internet
@@ -112,7 +131,7 @@ fn kad(config: &NetConfig) -> kad::Behaviour<ProviderRecords> {
     kad
 }
 
-fn gossip() -> Result<gossipsub::Behaviour, StartError> {
+fn gossip(topic: &gossipsub::IdentTopic) -> Result<gossipsub::Behaviour, StartError> {
     let failed = |reason: String| StartError::Setup { part: "gossip", reason };
     let config = gossipsub::ConfigBuilder::default()
         .heartbeat_interval(GOSSIP_HEARTBEAT)
@@ -124,9 +143,10 @@ fn gossip() -> Result<gossipsub::Behaviour, StartError> {
         })
         // Nothing is forwarded before its signature is checked.
         .validate_messages()
-        .max_transmit_size(crate::MAX_ADVERTISEMENT + 1024)
         .build()
         .map_err(|e| failed(e.to_string()))?;
-    gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)
-        .map_err(|e| failed(e.to_string()))
+    let mut gossip = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)
+        .map_err(|e| failed(e.to_string()))?;
+    gossip.subscribe(topic).map_err(|e| failed(e.to_string()))?;
+    Ok(gossip)
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use libp2p::Multiaddr;
 
-use crate::{Identity, NetworkName};
+use crate::{Identity, NetworkName, bitswap};
 
 /// Everything the network needs to start.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct NetConfig {
     pub agent: String,
     /// Where the list of provided roots is kept. `None` keeps it in memory only.
     pub state_dir: Option<PathBuf>,
+    /// Settings of the block exchange.
+    pub bitswap: bitswap::Config,
     /// Upper bounds.
     pub limits: Limits,
 }
@@ -135,6 +137,7 @@ impl NetConfig {
             mdns: false,
             agent: concat!("adit/", env!("CARGO_PKG_VERSION")).into(),
             state_dir: None,
+            bitswap: bitswap::Config::default(),
             limits: Limits::default(),
         }
     }

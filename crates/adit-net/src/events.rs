@@ -6,6 +6,7 @@ use crate::job::JobStream;
 
 /// Something that happened on the network.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub enum NetEvent {
     /// A peer opened a job stream.
     Job(JobStream),

@@ -19,6 +19,7 @@
 //! Start reading at [`Net`], then `swarm/mod.rs`.
 
 mod address;
+mod advert;
 mod behaviour;
 pub mod bitswap;
 mod config;
@@ -35,6 +36,8 @@ mod swarm;
 mod traffic;
 mod transport;
 
+pub use advert::{Advert, AdvertError, MAX_ADVERTISEMENT, node_of, peer_of};
+pub use bitswap::Session;
 pub use config::{DhtMode, Limits, NetConfig, Scope};
 pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};
 pub use events::{NetEvent, NetEvents};
@@ -47,6 +50,3 @@ pub use metrics::Metrics;
 pub use net::Net;
 pub use network::{InvalidNetworkName, NetworkName};
 pub use peers::{PeerInfo, Transport};
-
-/// The largest advertisement that is kept or passed on, in bytes.
-pub const MAX_ADVERTISEMENT: usize = 8 * 1024;

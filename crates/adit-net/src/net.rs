@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adit_model::{Advertisement, Verified};
 use adit_store::BlockStore;
 use cid::Cid;
 use libp2p::{Multiaddr, PeerId};
@@ -13,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     NetConfig,
+    advert::{Advert, AdvertError, unix_now},
+    bitswap::{self, Session},
     error::{ConnectError, LookupError, NetClosed, ProvideError, StartError},
     events::NetEvents,
     job::{JobStream, OpenError, Opener},
@@ -38,7 +41,7 @@ struct Inner {
     opener: Opener,
     stop: CancellationToken,
     stopped: watch::Receiver<bool>,
-    store: Arc<dyn BlockStore>,
+    exchange: bitswap::Handle,
 }
 
 impl std::fmt::Debug for Net {
@@ -55,7 +58,7 @@ impl Net {
         store: Arc<dyn BlockStore>,
     ) -> Result<(Self, NetEvents), StartError> {
         let peer = config.identity.peer_id();
-        let started = swarm::start(config).await?;
+        let started = swarm::start(config, store).await?;
         let inner = Inner {
             peer,
             commands: started.commands,
@@ -63,7 +66,7 @@ impl Net {
             opener: started.opener,
             stop: started.stop,
             stopped: started.stopped,
-            store,
+            exchange: started.exchange,
         };
         Ok((Self { inner: Arc::new(inner) }, started.events))
     }
@@ -164,6 +167,23 @@ impl Net {
         answer.await.map_err(|_| NetClosed)?
     }
 
+    /// Tells the network what this node offers, until a later one. The node must be this one.
+    pub async fn advertise(&self, advert: Verified<Advertisement>) -> Result<(), AdvertError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Advertise { advert: Box::new(advert), reply }).await?;
+        answer.await.map_err(|_| NetClosed)?
+    }
+
+    /// The latest valid advertisement of every other node heard of, signatures checked.
+    pub fn advertisements(&self) -> Vec<(PeerId, Advert)> {
+        self.inner.state.adverts.list(unix_now())
+    }
+
+    /// The latest valid advertisement of one node.
+    pub fn advertisement(&self, peer: &PeerId) -> Option<Advert> {
+        self.inner.state.adverts.get(peer, unix_now())
+    }
+
     /// Opens a job stream to an Adit node, connecting first where necessary. On an open
     /// connection this takes one round trip and does not involve the network task.
     pub async fn open(&self, peer: PeerId) -> Result<JobStream, OpenError> {
@@ -196,9 +216,27 @@ impl Net {
         (read(&traffic.bytes_in), read(&traffic.bytes_out))
     }
 
-    /// The store whose blocks this node serves.
-    pub fn store(&self) -> &Arc<dyn BlockStore> {
-        &self.inner.store
+    /// A reader's view of all blocks: the store first, then connected peers, `hints` (peers
+    /// believed to have them) and providers. What is fetched is put into the store.
+    pub fn session(&self, hints: Vec<PeerId>) -> Session {
+        self.inner.exchange.session(hints)
+    }
+
+    /// Which of these connected peers (all of them, if `None`) have a block; who has not answered
+    /// in time counts as not having it.
+    pub async fn have(&self, cid: &Cid, peers: Option<Vec<PeerId>>, patience: Duration) -> Vec<PeerId> {
+        self.inner.exchange.have(cid, peers, patience).await
+    }
+
+    /// Says that blocks have come into the store by another way than a session (an import), for
+    /// peers that wait for them.
+    pub fn arrived(&self, cids: &[Cid]) {
+        self.inner.exchange.arrived(cids);
+    }
+
+    /// Bitswap bytes exchanged with a connected peer, and the rate at which it delivers blocks.
+    pub fn block_traffic(&self, peer: &PeerId) -> Option<bitswap::PeerTraffic> {
+        self.inner.exchange.traffic(peer)
     }
 
     /// Ends the network in order and waits until none of its tasks is left.

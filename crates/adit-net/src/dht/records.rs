@@ -44,11 +44,6 @@ impl ProviderRecords {
         });
         self.others.shrink_to(self.others.len() * 2);
     }
-
-    /// Keys for which this node keeps records of others.
-    pub(crate) fn keys(&self) -> usize {
-        self.others.len()
-    }
 }
 
 impl RecordStore for ProviderRecords {
@@ -137,7 +132,7 @@ mod tests {
             store.add_provider(record(key, PeerId::random(), later)).unwrap();
         }
         assert!(store.add_provider(record(150, PeerId::random(), later)).is_err());
-        assert_eq!(store.keys(), 100);
+        assert_eq!(store.others.len(), 100);
         for _ in 0..100 {
             store.add_provider(record(149, PeerId::random(), later)).unwrap();
         }

@@ -102,15 +102,11 @@ impl PeerBook {
         Self { peers: HashMap::new(), max_peers: max_peers.max(1), max_addresses: max_addresses.max(1) }
     }
 
-    /// The entry of a peer, making room by forgetting the longest unseen unconnected peer, plain
-    /// IPFS peers before Adit ones. With every entry connected the book grows by that one: the
-    /// connection limits are the bound then.
+    /// The entry of a peer. With every entry connected the book grows by that one: the connection
+    /// limits are the bound then.
     fn entry(&mut self, peer: PeerId, now: Instant) -> &mut Entry {
-        if !self.peers.contains_key(&peer) && self.peers.len() >= self.max_peers {
-            let idle = self.peers.iter().filter(|(_, e)| e.routes.is_empty());
-            if let Some(oldest) = idle.min_by_key(|(_, e)| (e.adit, e.seen)).map(|(p, _)| *p) {
-                self.peers.remove(&oldest);
-            }
+        if !self.peers.contains_key(&peer) {
+            self.shrink_to(self.max_peers - 1);
         }
         self.peers.entry(peer).or_insert_with(|| Entry {
             addresses: Vec::new(),
@@ -121,6 +117,17 @@ impl PeerBook {
             traffic: None,
             seen: now,
         })
+    }
+
+    /// Forgets the longest unseen unconnected peers, plain IPFS peers before Adit ones.
+    fn shrink_to(&mut self, len: usize) {
+        while self.peers.len() > len {
+            let idle = self.peers.iter().filter(|(_, e)| e.routes.is_empty());
+            match idle.min_by_key(|(_, e)| (e.adit, e.seen)).map(|(p, _)| *p) {
+                Some(oldest) => drop(self.peers.remove(&oldest)),
+                None => return,
+            }
+        }
     }
 
     pub(crate) fn connected(
@@ -148,6 +155,7 @@ impl PeerBook {
             entry.routes.retain(|r| r.id != connection);
             entry.seen = now;
         }
+        self.shrink_to(self.max_peers);
     }
 
     /// Adds addresses behind those already known, oldest of the unproven ones dropped.

@@ -1,10 +1,12 @@
 //! What handles ask of the task.
 
+use adit_model::{Advertisement, Verified};
 use cid::Cid;
 use libp2p::{Multiaddr, PeerId};
 
 use super::{Reply, Task};
 use crate::{
+    advert::AdvertError,
     dht::Announcer,
     error::{ConnectError, LookupError},
 };
@@ -37,6 +39,11 @@ pub(crate) enum Command {
     Unannounce {
         root: Cid,
     },
+    /// Tell the network what this node offers.
+    Advertise {
+        advert: Box<Verified<Advertisement>>,
+        reply: Reply<Result<(), AdvertError>>,
+    },
     /// Who provides a root.
     FindProviders {
         root: Cid,
@@ -68,6 +75,7 @@ impl Task {
             }
             Command::Announce { root } => Announcer::add(&mut self.announcer, *root.hash(), now),
             Command::Unannounce { root } => self.unannounce(*root.hash()),
+            Command::Advertise { advert, reply } => drop(reply.send(self.advertise(*advert))),
             Command::FindProviders { root, limit, reply } => {
                 self.find_providers(*root.hash(), limit, reply);
             }

@@ -97,14 +97,10 @@ impl Task {
         }
     }
 
-    /// Dials a peer at every address known from the book and the routing table, unless a dial is
-    /// under way or a connection exists.
+    /// Dials a peer at every address known (the behaviours add those of the book, of the routing
+    /// table and of running queries), unless a dial is under way or a connection exists.
     pub(super) fn dial_known(&mut self, peer: PeerId) -> Result<(), DialError> {
-        let opts = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(self.state.book.read().addresses(&peer))
-            .extend_addresses_through_behaviour()
-            .build();
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
         match self.swarm.dial(opts) {
             Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
             other => other,

@@ -79,6 +79,8 @@ impl Task {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, info);
             }
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Adverts(news) => self.on_pushed(news),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {

@@ -5,10 +5,12 @@
 //! addresses, counters) lies in [`State`]. There are no ticks: the task sleeps until the earliest
 //! of its clocks.
 
+mod adverts;
 mod command;
 mod dht;
 mod dial;
 mod events;
+mod finder;
 mod start;
 
 use std::{
@@ -20,6 +22,7 @@ use std::{
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
+    gossipsub::IdentTopic,
     kad::QueryId,
     swarm::{ConnectionId, SwarmEvent},
 };
@@ -32,6 +35,7 @@ pub(crate) use start::start;
 
 use crate::{
     NetConfig,
+    advert::AdvertBook,
     behaviour::Behaviour,
     dht::{Announcer, ProvidedLog},
     job::Budget,
@@ -48,10 +52,11 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// What handles read without asking the task.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) book: RwLock<PeerBook>,
+    pub(crate) book: Arc<RwLock<PeerBook>>,
     pub(crate) listening: RwLock<Vec<Multiaddr>>,
     pub(crate) external: RwLock<Vec<Multiaddr>>,
     pub(crate) provided: Mutex<ProvidedLog>,
+    pub(crate) adverts: Arc<AdvertBook>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) budget: Arc<Budget>,
@@ -70,6 +75,7 @@ pub(crate) struct Task {
     dials: HashMap<PeerId, dial::Waiting>,
     attempts: HashMap<ConnectionId, dial::Attempt>,
     queries: HashMap<QueryId, dht::Query>,
+    topic: IdentTopic,
     announcer: Announcer,
     rendezvous: dht::Rendezvous,
     redial: Redial,
@@ -105,6 +111,7 @@ impl Task {
         self.rendezvous_due(now);
         if now >= self.next_sweep {
             self.swarm.behaviour_mut().kad.store_mut().sweep(now);
+            self.state.adverts.sweep(crate::advert::unix_now(), now);
             self.next_sweep = now + SWEEP;
         }
     }

@@ -8,22 +8,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adit_store::BlockStore;
 use futures::{FutureExt, StreamExt};
-use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr, Swarm, core::transport::ListenerId, gossipsub::IdentTopic, multiaddr::Protocol,
+    swarm::SwarmEvent,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Command, SWEEP, State, Task, dht::Rendezvous, dial::peer_of};
+use super::{Command, SWEEP, State, Task, dht::Rendezvous, dial::peer_of, finder::Finder};
 use crate::{
     NetConfig,
-    behaviour::Behaviour,
+    advert::{self, AdvertBook},
+    behaviour::{Behaviour, Parts},
+    bitswap,
     dht::{Announcer, ProvidedLog},
     error::StartError,
     events::NetEvents,
     job::{self, Budget, Opener},
     metrics::Metrics,
-    peers::{PeerBook, Redial},
+    peers::{Addresses, PeerBook, Redial},
     traffic::Traffic,
     transport,
 };
@@ -39,13 +45,14 @@ pub(crate) struct Started {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) state: Arc<State>,
     pub(crate) opener: Opener,
+    pub(crate) exchange: bitswap::Handle,
     pub(crate) stop: CancellationToken,
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) events: NetEvents,
 }
 
 /// Starts listening, then the task. Returns once every listener has its address.
-pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
+pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Result<Started, StartError> {
     let log = ProvidedLog::open(config.state_dir.as_deref(), config.limits.provided_roots)
         .map_err(StartError::State)?;
     let traffic = Arc::new(Traffic::default());
@@ -54,7 +61,19 @@ pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
     let (transport, relay) = transport::build(&config.identity, &traffic)?;
     let (jobs, opener, incoming) =
         job::Behaviour::new(&config.limits, Arc::clone(&budget), Arc::clone(&metrics));
-    let behaviour = Behaviour::new(&config, relay, jobs)?;
+    let adverts =
+        Arc::new(AdvertBook::new(config.identity.peer_id(), config.network.clone(), config.limits.adverts));
+    let protocol = config.network.advert_protocol();
+    let pushes = advert::Behaviour::new(protocol, Arc::clone(&adverts), Arc::clone(&metrics));
+    let topic = IdentTopic::new(config.network.advert_topic());
+    let (commands, queue) = mpsc::channel(COMMANDS);
+    let finder = Arc::new(Finder(commands.downgrade()));
+    let (blocks, exchange) = bitswap::start(store, finder, config.bitswap.clone());
+    let book = PeerBook::new(config.limits.known_peers, config.limits.addresses_per_peer);
+    let book = Arc::new(RwLock::new(book));
+    let addresses = Addresses::new(Arc::clone(&book));
+    let parts = Parts { addresses, relay, jobs, blocks, adverts: pushes };
+    let behaviour = Behaviour::new(&config, &topic, parts)?;
 
     let connections = TaskTracker::new();
     let tracker = connections.clone();
@@ -66,13 +85,12 @@ pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
     let mut swarm = Swarm::new(transport, behaviour, config.identity.peer_id(), swarm_config);
 
     let now = Instant::now();
-    let mut book = PeerBook::new(config.limits.known_peers, config.limits.addresses_per_peer);
     let (mut redial, mut bootstrap) = (Redial::default(), Redial::default());
     for (addresses, clock) in [(&config.peers, &mut redial), (&config.bootstrap, &mut bootstrap)] {
         for address in addresses {
             let peer = peer_of(address).ok_or_else(|| StartError::NoPeerId(address.clone()))?;
             if peer != config.identity.peer_id() {
-                book.learn(peer, [address.clone()], now);
+                book.write().learn(peer, [address.clone()], now);
                 clock.want(peer, address.clone(), now);
             }
         }
@@ -89,15 +107,15 @@ pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
     }
 
     let state = Arc::new(State {
-        book: RwLock::new(book),
+        book,
         listening: RwLock::new(listening),
         external: RwLock::new(config.external.clone()),
         provided: Mutex::new(log),
+        adverts,
         traffic,
         metrics,
         budget,
     });
-    let (commands, queue) = mpsc::channel(COMMANDS);
     let stop = CancellationToken::new();
     let task = Task {
         config,
@@ -109,6 +127,7 @@ pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
         dials: HashMap::new(),
         attempts: HashMap::new(),
         queries: HashMap::new(),
+        topic,
         announcer,
         rendezvous: Rendezvous::new(now),
         redial,
@@ -120,7 +139,7 @@ pub(crate) async fn start(config: NetConfig) -> Result<Started, StartError> {
     let (ended, stopped) = watch::channel(false);
     tokio::spawn(supervise(task, failed, ended));
     let events = NetEvents { jobs: incoming, failed: failure };
-    Ok(Started { commands, state, opener, stop, stopped, events })
+    Ok(Started { commands, state, opener, exchange, stop, stopped, events })
 }
 
 /// Runs the task to its end and reports a panic, so that no daemon lives on without a network.
@@ -137,6 +156,21 @@ async fn supervise(task: Task, failed: watch::Sender<Option<String>>, ended: wat
     let _ = ended.send(true);
 }
 
+/// libp2p binds TCP ports so that several processes may share one; connections would then go to
+/// either of two daemons by chance. A plain bind before it fails when the port is taken.
+fn not_taken(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip: std::net::IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// Listens on every address and waits until each has begun, so that whoever started the network
 /// knows its real ports, and hears at once when a port is taken.
 async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
@@ -144,6 +178,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     let mut listening = Vec::new();
     for address in addresses {
         let refused = |reason: String| StartError::Listen { address: address.clone(), reason };
+        not_taken(address).map_err(|e| refused(e.to_string()))?;
         let id = swarm.listen_on(address.clone()).map_err(|e| refused(e.to_string()))?;
         waiting.insert(id, address.clone());
     }

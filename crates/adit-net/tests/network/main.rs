@@ -1,0 +1,6 @@
+//! Real swarms over loopback. One binary, since linking libp2p takes longer than running these.
+
+mod discovery;
+mod jobs;
+mod lifecycle;
+mod nodes;
