@@ -167,6 +167,10 @@ pub enum ResultView {
         error: String,
         /// More words.
         detail: String,
+        /// What it had written to standard output, if it had started.
+        stdout: Option<String>,
+        /// What it had written to standard error, if it had started.
+        stderr: Option<String>,
     },
 }
 
@@ -256,21 +260,6 @@ pub enum JobEvent {
     },
     /// Nothing more will happen.
     Done(Box<JobView>),
-}
-
-/// What a job delivered, with everything needed to check it again.
-#[derive(Clone, Debug)]
-pub struct Delivered {
-    /// The job as it ended.
-    pub view: JobView,
-    /// The outcome's canonical bytes.
-    pub outcome: Bytes,
-    /// The receipt envelope's canonical bytes, verified.
-    pub envelope: Bytes,
-    /// Content of stdout when it is small or already here.
-    pub stdout: Option<Bytes>,
-    /// Content of stderr when it is small or already here.
-    pub stderr: Option<Bytes>,
 }
 
 /// What a dry run found: where the job would go.

@@ -1,0 +1,400 @@
+//! The task that owns the enclave's process.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_model::{Endorsement, JobKey, NodeSecret, Signed};
+use adit_wire::codec::Message as _;
+use adit_wire::control::{FromEnclave, Hello, Stats, ToEnclave, VERSION};
+use adit_wire::{AsyncChannel, Channel, Inbox};
+use bytes::Bytes;
+use cid::Cid;
+use parking_lot::Mutex;
+use std::os::fd::AsFd as _;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::process::{self, Process};
+use super::Session;
+use crate::clock::unix_seconds;
+use crate::view::EnclaveStatus;
+
+/// How long a started enclave may take to say that it is ready.
+const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long an endorsement holds. Short enough that a stolen job key is soon worth nothing.
+const ENDORSEMENT_LIFE: u64 = 24 * 3600;
+/// Clocks of requesters may be behind ours by this much, in seconds.
+const CLOCK_SKEW: u64 = 300;
+/// Pause before the first restart; doubles with every early death up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// An enclave that lived this long did not die early.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+/// How long an enclave that was told to end may take before it is killed.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How the enclave is started.
+#[derive(Clone, Debug)]
+pub struct EnclaveOptions {
+    /// The program.
+    pub program: PathBuf,
+    /// Operator's account, named as host in receipts.
+    pub host: adit_model::AccountId,
+    /// Job slots.
+    pub slots: usize,
+    /// Most memory for one job.
+    pub memory: u64,
+    /// Most output for one job.
+    pub output: u64,
+    /// Outcomes to remember; 0 for none.
+    pub remembered: u32,
+    /// Memory for compiled code.
+    pub code_cache: u64,
+    /// Idle time after which workers are let go.
+    pub idle: Duration,
+}
+
+/// What the rest of the node holds.
+#[derive(Clone)]
+pub(crate) struct Enclave {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    status: watch::Sender<EnclaveStatus>,
+    live: Mutex<Option<Live>>,
+    /// Woken whenever a session or the whole enclave comes back.
+    back: tokio::sync::Notify,
+    spoilt: mpsc::UnboundedSender<u64>,
+    restarts: AtomicU64,
+    generation: AtomicU64,
+    stats: Mutex<Stats>,
+}
+
+struct Live {
+    generation: u64,
+    job_key: JobKey,
+    runtime: Arc<str>,
+    sessions: Vec<Session>,
+    codes: HashSet<Cid>,
+}
+
+/// There is no enclave to run on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the enclave is not running: {0}")]
+pub(crate) struct EnclaveDown(pub(crate) String);
+
+impl Enclave {
+    /// Starts supervising. The returned future is the supervisor's task and ends after `stop`.
+    pub(crate) fn start(
+        options: EnclaveOptions,
+        identity: NodeSecret,
+        stop: CancellationToken,
+    ) -> (Enclave, impl Future<Output = ()> + Send + 'static) {
+        let (spoilt, lost_sessions) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            status: watch::Sender::new(EnclaveStatus::Starting { reason: None }),
+            live: Mutex::new(None),
+            back: tokio::sync::Notify::new(),
+            spoilt,
+            restarts: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            stats: Mutex::new(Stats::default()),
+        });
+        let supervisor = Supervisor { options, identity, shared: Arc::clone(&shared), lost_sessions, stop };
+        (Enclave { shared }, supervisor.run())
+    }
+
+    /// A free session, waiting for one if need be: a job that has its slot finds one at once
+    /// unless the enclave is being started.
+    pub(crate) async fn session(&self, patience: Duration) -> Result<Session, EnclaveDown> {
+        if let Some(session) = self.try_session() {
+            return Ok(session);
+        }
+        let wait = async {
+            loop {
+                let back = self.shared.back.notified();
+                if let Some(session) = self.try_session() {
+                    return session;
+                }
+                back.await;
+            }
+        };
+        tokio::time::timeout(patience, wait).await.map_err(|_| EnclaveDown(self.why_down()))
+    }
+
+    fn try_session(&self) -> Option<Session> {
+        self.shared.live.lock().as_mut()?.sessions.pop()
+    }
+
+    /// Gives a session back after a job's last word.
+    pub(crate) fn give_back(&self, session: Session) {
+        let mut live = self.shared.live.lock();
+        if let Some(live) = live.as_mut().filter(|live| live.generation == session.generation) {
+            live.sessions.push(session);
+            self.shared.back.notify_one();
+        }
+    }
+
+    /// Gives a session up whose conversation broke; another is opened in its place.
+    pub(crate) fn give_up(&self, session: Session) {
+        let generation = session.generation;
+        drop(session);
+        // The supervisor is gone only when the node is stopping.
+        let _ = self.shared.spoilt.send(generation);
+    }
+
+    /// The key that signs receipts now, and the runtime they name.
+    pub(crate) fn job_key(&self) -> Option<(JobKey, Arc<str>)> {
+        self.shared.live.lock().as_ref().map(|live| (live.job_key, Arc::clone(&live.runtime)))
+    }
+
+    /// Whether this program is compiled.
+    pub(crate) fn has_code(&self, code: &Cid) -> bool {
+        self.shared.live.lock().as_ref().is_some_and(|live| live.codes.contains(code))
+    }
+
+    /// How it is.
+    pub(crate) fn status(&self) -> EnclaveStatus {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Waits until the enclave is up or known not to come up.
+    pub(crate) async fn settled(&self, patience: Duration) -> EnclaveStatus {
+        let mut status = self.shared.status.subscribe();
+        let settled = status.wait_for(|s| !matches!(s, EnclaveStatus::Starting { reason: None }));
+        let _ = tokio::time::timeout(patience, settled).await;
+        self.status()
+    }
+
+    /// Its counters, as last told.
+    pub(crate) fn stats(&self) -> Stats {
+        *self.shared.stats.lock()
+    }
+
+    fn why_down(&self) -> String {
+        match self.status() {
+            EnclaveStatus::Up { .. } => "all its sessions are busy".into(),
+            EnclaveStatus::Starting { reason: Some(reason) } | EnclaveStatus::Down { reason } => reason,
+            EnclaveStatus::Starting { reason: None } => "it is still starting".into(),
+        }
+    }
+}
+
+struct Supervisor {
+    options: EnclaveOptions,
+    identity: NodeSecret,
+    shared: Arc<Shared>,
+    lost_sessions: mpsc::UnboundedReceiver<u64>,
+    stop: CancellationToken,
+}
+
+/// Why one life of the enclave ended.
+#[derive(Debug, thiserror::Error)]
+enum EndOfLife {
+    #[error(transparent)]
+    Spawn(#[from] process::SpawnError),
+    #[error("it did not become ready within {} s", READY_PATIENCE.as_secs())]
+    NotReady,
+    #[error("it refused: {0}")]
+    Refused(String),
+    #[error("it closed its control channel ({0})")]
+    Closed(String),
+    #[error("its control channel failed")]
+    Channel(#[from] std::io::Error),
+    #[error("it broke the control protocol: {0}")]
+    Protocol(String),
+    #[error("its key could not be endorsed")]
+    Endorse(#[from] adit_model::SignatureError),
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let born = Instant::now();
+            let end = self.life().await;
+            *self.shared.live.lock() = None;
+            if matches!(end, EndOfLife::Stopped) {
+                self.shared.status.send_replace(EnclaveStatus::Down { reason: end.to_string() });
+                self.shared.back.notify_waiters();
+                return;
+            }
+            if born.elapsed() > LONG_LIFE {
+                pause = FIRST_PAUSE;
+            }
+            let reason = sentence(&end);
+            tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "the enclave ended; starting it again");
+            // A program that is not there does not come by waiting, but it may be installed.
+            let status = match end {
+                EndOfLife::Spawn(_) | EndOfLife::Refused(_) => EnclaveStatus::Down { reason },
+                _ => EnclaveStatus::Starting { reason: Some(reason) },
+            };
+            self.shared.status.send_replace(status);
+            self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Starts the enclave and attends to it until it ends.
+    async fn life(&mut self) -> EndOfLife {
+        if self.stop.is_cancelled() {
+            return EndOfLife::Stopped;
+        }
+        let mut process = match process::spawn(&self.options.program) {
+            Ok(process) => process,
+            Err(e) => return e.into(),
+        };
+        let end = match self.attend(&mut process).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        if matches!(end, EndOfLife::Stopped) {
+            let _ = send(&process.control, &ToEnclave::Shutdown).await;
+            let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, process.child.wait()).await;
+        }
+        // `kill_on_drop` covers every other way; waiting here keeps no zombie between lives.
+        let _ = process.child.kill().await;
+        end
+    }
+
+    async fn attend(&mut self, process: &mut Process) -> Result<std::convert::Infallible, EndOfLife> {
+        let generation = self.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut inbox = Inbox::new();
+        send(&process.control, &ToEnclave::Hello(self.hello())).await?;
+        let stop = self.stop.clone();
+        let ready = tokio::select! {
+            ready = tokio::time::timeout(READY_PATIENCE, receive(&process.control, &mut inbox)) => {
+                ready.map_err(|_| EndOfLife::NotReady)??
+            }
+            () = stop.cancelled() => return Err(EndOfLife::Stopped),
+        };
+        let (job_key, runtime) = match ready {
+            Some(FromEnclave::Ready { job_key, runtime }) => (JobKey(job_key), runtime),
+            Some(FromEnclave::Refused { detail }) => return Err(EndOfLife::Refused(detail)),
+            Some(other) => return Err(EndOfLife::Protocol(format!("{other:?} before Ready"))),
+            None => return Err(EndOfLife::Closed(self.exit(process).await)),
+        };
+        self.endorse(&process.control, job_key, &runtime).await?;
+        let mut sessions = Vec::with_capacity(self.options.slots);
+        for _ in 0..self.options.slots {
+            sessions.push(open_session(&process.control, generation).await?);
+        }
+        let pid = process.child.id().unwrap_or_default();
+        *self.shared.live.lock() =
+            Some(Live { generation, job_key, runtime: runtime.as_str().into(), sessions, codes: HashSet::new() });
+        let restarts = self.shared.restarts.load(Ordering::Relaxed);
+        self.shared.status.send_replace(EnclaveStatus::Up { pid, runtime: runtime.clone(), restarts });
+        self.shared.back.notify_waiters();
+        tracing::info!(pid, runtime, "the enclave is up");
+
+        let mut renew = tokio::time::interval(Duration::from_secs(ENDORSEMENT_LIFE / 2));
+        renew.tick().await;
+        loop {
+            tokio::select! {
+                message = receive(&process.control, &mut inbox) => match message? {
+                    Some(FromEnclave::Code { code, cached }) => self.note_code(code, cached),
+                    Some(FromEnclave::Stats(stats)) => *self.shared.stats.lock() = stats,
+                    Some(other) => return Err(EndOfLife::Protocol(format!("{other:?} after Ready"))),
+                    None => return Err(EndOfLife::Closed(self.exit(process).await)),
+                },
+                lost = self.lost_sessions.recv() => if lost == Some(generation) {
+                    let session = open_session(&process.control, generation).await?;
+                    if let Some(live) = self.shared.live.lock().as_mut() {
+                        live.sessions.push(session);
+                    }
+                    self.shared.back.notify_one();
+                },
+                _ = renew.tick() => self.endorse(&process.control, job_key, &runtime).await?,
+                () = stop.cancelled() => return Err(EndOfLife::Stopped),
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let options = &self.options;
+        Hello {
+            version: VERSION,
+            host: options.host.0,
+            node: Bytes::copy_from_slice(&self.identity.node().to_bytes()),
+            workers: options.slots as u32,
+            memory: options.memory,
+            output: options.output,
+            code_cache: options.code_cache,
+            remembered: options.remembered,
+            idle_ms: options.idle.as_millis() as u64,
+        }
+    }
+
+    async fn endorse(&self, control: &AsyncChannel, job_key: JobKey, runtime: &str) -> Result<(), EndOfLife> {
+        let now = unix_seconds();
+        let endorsement = Endorsement {
+            job_key,
+            node: self.identity.node(),
+            runtime: runtime.to_owned(),
+            issued: now.saturating_sub(CLOCK_SKEW),
+            expires: now + ENDORSEMENT_LIFE,
+        };
+        let signed = Signed::sign(endorsement, &self.identity)?;
+        send(control, &ToEnclave::Endorse { endorsement: signed.block().clone() }).await?;
+        Ok(())
+    }
+
+    fn note_code(&self, code: Cid, cached: bool) {
+        if let Some(live) = self.shared.live.lock().as_mut() {
+            if cached {
+                live.codes.insert(code);
+            } else {
+                live.codes.remove(&code);
+            }
+        }
+    }
+
+    async fn exit(&self, process: &mut Process) -> String {
+        match tokio::time::timeout(SHUTDOWN_PATIENCE, process.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "it still runs and is killed".into(),
+        }
+    }
+}
+
+async fn open_session(control: &AsyncChannel, generation: u64) -> std::io::Result<Session> {
+    let (ours, theirs) = Channel::pair()?;
+    let mut frame = Vec::new();
+    ToEnclave::OpenSession.encode(&mut frame);
+    control.send(&frame, &[theirs.as_fd()]).await?;
+    Ok(Session::new(AsyncChannel::new(ours)?, generation))
+}
+
+async fn send(control: &AsyncChannel, message: &ToEnclave) -> std::io::Result<()> {
+    let mut frame = Vec::new();
+    message.encode(&mut frame);
+    control.send(&frame, &[]).await
+}
+
+async fn receive(control: &AsyncChannel, inbox: &mut Inbox) -> Result<Option<FromEnclave>, EndOfLife> {
+    let Some(frame) = control.receive(inbox).await? else { return Ok(None) };
+    FromEnclave::decode(frame.bytes, frame.descriptors.len()).map(Some).map_err(|e| EndOfLife::Protocol(e.to_string()))
+}
+
+/// An error with its sources, in one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text += ": ";
+        text += &inner.to_string();
+        source = inner.source();
+    }
+    text
+}
