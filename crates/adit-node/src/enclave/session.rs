@@ -44,6 +44,12 @@ pub(crate) struct Session {
     pub(super) generation: u64,
 }
 
+/// A job that the enclave has begun.
+pub(crate) struct Started {
+    job: u32,
+    deadline: tokio::time::Instant,
+}
+
 /// What the enclave is given to run.
 pub(crate) struct Order {
     /// Canonical bytes of the Task.
@@ -104,11 +110,10 @@ impl Session {
         Session { channel, inbox: Inbox::new(), frame: Vec::new(), next_job: 0, generation }
     }
 
-    /// Runs one job to its end.
-    pub(crate) async fn run(&mut self, order: Order, around: &Surroundings<'_>) -> JobEnd {
+    /// Sends the order. The enclave is at work when this returns; [`Session::finish`] attends to it.
+    pub(crate) async fn start(&mut self, order: Order) -> Result<Started, Failure> {
         self.next_job = self.next_job.wrapping_add(1);
         let job = self.next_job;
-        let deadline = tokio::time::Instant::now() + order.wall + DEADLINE_GRACE;
         let start = ToEnclave::Start(Box::new(Start {
             job,
             task: order.task,
@@ -118,27 +123,36 @@ impl Session {
             live_logs: order.live_logs,
             blocks: order.push,
         }));
-        let mut frame = std::mem::take(&mut self.frame);
-        start.encode(&mut frame);
-        let sent = self.channel.send(&frame, &[]).await;
-        self.frame = frame;
-        if let Err(e) = sent {
-            return JobEnd::Broken(enclave_died(&e.to_string()));
-        }
-        let mut run = Run { job, around, outgoing: VecDeque::new(), open: FuturesUnordered::new(), stored: Vec::new(), finished: None };
+        start.encode(&mut self.frame);
+        self.channel.send(&self.frame, &[]).await.map_err(|e| enclave_died(&e.to_string()))?;
+        Ok(Started { job, deadline: tokio::time::Instant::now() + order.wall + DEADLINE_GRACE })
+    }
+
+    /// Attends to a started job until its last word.
+    pub(crate) async fn finish(&mut self, started: Started, around: &Surroundings<'_>) -> JobEnd {
+        let Started { job, deadline } = started;
+        let mut run = Run {
+            job,
+            around,
+            outgoing: VecDeque::new(),
+            open: FuturesUnordered::new(),
+            stored: Vec::new(),
+            finished: None,
+        };
         let ended = tokio::select! {
             biased;
-            ended = run.converse(&self.channel, &mut self.inbox) => ended,
-            () = around.cancel.cancelled() => {
-                return self.cancel(job).await;
-            }
+            ended = run.converse(&self.channel, &mut self.inbox) => Some(ended),
+            () = around.cancel.cancelled() => None,
             () = tokio::time::sleep_until(deadline) => {
-                return JobEnd::Broken(Failure::new(Fault::Host, "the enclave did not end the job at its deadline"));
+                let late = "the enclave did not end the job at its deadline";
+                Some(Err(Failure::new(Fault::Host, late)))
             }
         };
+        drop(run);
         match ended {
-            Ok(last) => JobEnd::Ended(last),
-            Err(broken) => JobEnd::Broken(broken),
+            Some(Ok(last)) => JobEnd::Ended(last),
+            Some(Err(broken)) => JobEnd::Broken(broken),
+            None => self.cancel(job).await,
         }
     }
 
@@ -415,8 +429,12 @@ impl Batch {
 fn read_output(file: &OwnedFd, blocks: &[OutputBlock]) -> std::io::Result<Vec<Block>> {
     let file = file.as_fd();
     let end = blocks.iter().map(|b| b.offset.saturating_add(b.length.into())).max().unwrap_or(0);
+    let length = adit_wire::memory::length(file)?;
     // Sealed, so that what is read is what was hashed.
-    adit_wire::memory::require_sealed(file, end)?;
+    adit_wire::memory::require_sealed(file, length)?;
+    if end > length {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "a block ends behind the output's end"));
+    }
     blocks
         .iter()
         .map(|block| {

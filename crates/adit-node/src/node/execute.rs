@@ -1,0 +1,216 @@
+//! An accepted job on an enclave session, whoever asked for it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_model::Outcome;
+use adit_store::BlockSource as _;
+use adit_wire::session::{Start, MAX_PUSHED};
+use bytes::Bytes;
+use cid::Cid;
+use tokio_util::sync::CancellationToken;
+
+use super::shared::Shared;
+use crate::config::Span;
+use crate::enclave::{Ended, JobEnd, Order, Place, Surroundings};
+use crate::jobs::{JobResult, Record};
+use crate::view::{Failure, Fault, JobState, JobStats, Role};
+
+/// Blocks up to this size are pushed with the order instead of being asked for: one round trip to
+/// the enclave saved for each small input.
+const PUSH_UP_TO: u64 = 16 << 10;
+/// How long a job that has its slot waits for an enclave that is being started again.
+const ENCLAVE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A job that has its place, and what it needs to run.
+pub(crate) struct Execution {
+    pub(crate) record: Arc<Record>,
+    /// Canonical bytes of the Task.
+    pub(crate) task: Bytes,
+    /// The signed Invocation's block.
+    pub(crate) invocation: Bytes,
+    pub(crate) place: Place,
+    /// When the job's time is up.
+    pub(crate) deadline: Instant,
+    pub(crate) fresh: bool,
+    pub(crate) live_logs: bool,
+    /// Who is likely to have what is missing here.
+    pub(crate) hints: Vec<adit_net::PeerId>,
+}
+
+/// What an execution delivered.
+pub(crate) struct Executed {
+    pub(crate) result: JobResult,
+    pub(crate) stats: JobStats,
+    pub(crate) kept_until: u64,
+}
+
+/// Why an execution delivered nothing.
+#[derive(Debug)]
+pub(crate) struct NotExecuted {
+    pub(crate) state: JobState,
+    pub(crate) failure: Failure,
+    /// Whether trying once more here might help: the enclave died under it.
+    pub(crate) again: bool,
+}
+
+impl NotExecuted {
+    fn failed(failure: Failure) -> Self {
+        NotExecuted { state: JobState::Failed, failure, again: false }
+    }
+
+    fn expired() -> Self {
+        let failure = Failure::new(Fault::Requester, "the job's time (--timeout) ran out");
+        NotExecuted { state: JobState::Expired, failure, again: false }
+    }
+
+    fn cancelled() -> Self {
+        let failure = Failure::new(Fault::Requester, "cancelled");
+        NotExecuted { state: JobState::Cancelled, failure, again: false }
+    }
+}
+
+/// Runs the job when its turn comes. `meanwhile` is called once the enclave is at work: what can
+/// be done beside it costs the job no time.
+pub(crate) async fn execute(
+    shared: &Shared,
+    job: &mut Execution,
+    meanwhile: impl FnOnce(),
+) -> Result<Executed, NotExecuted> {
+    let begun = Instant::now();
+    let record = Arc::clone(&job.record);
+    let cancel = &record.cancel;
+    if !job.place.is_ready() {
+        record.set_state(JobState::Queued);
+        tokio::select! {
+            () = job.place.turn() => {}
+            () = cancel.cancelled() => return Err(NotExecuted::cancelled()),
+            () = tokio::time::sleep_until(job.deadline.into()) => return Err(NotExecuted::expired()),
+        }
+    }
+    let mut session = shared.enclave.session(ENCLAVE_PATIENCE).await.map_err(|down| {
+        NotExecuted::failed(Failure::new(Fault::Host, down.to_string()))
+    })?;
+    let push = small_inputs(shared, &record).await;
+    let wall = job.deadline.saturating_duration_since(Instant::now());
+    if wall.is_zero() {
+        shared.enclave.give_back(session);
+        return Err(NotExecuted::expired());
+    }
+    record.set_state(JobState::Running);
+    let order = Order {
+        task: job.task.clone(),
+        invocation: job.invocation.clone(),
+        wall,
+        fresh: job.fresh || !shared.config().jobs.remember,
+        live_logs: job.live_logs,
+        push,
+    };
+    let fetch = shared.net.session(job.hints.clone());
+    let started = match session.start(order).await {
+        Ok(started) => started,
+        Err(failure) => {
+            shared.enclave.give_up(session);
+            return Err(NotExecuted { state: JobState::Failed, failure, again: true });
+        }
+    };
+    meanwhile();
+    let log = |stream, bytes| record.log(stream, bytes);
+    let Span(fetch_timeout) = shared.config().jobs.fetch_timeout;
+    let around = Surroundings { store: &*shared.store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
+    let end = session.finish(started, &around).await;
+    let moved = fetch.received().values().sum();
+    match end {
+        JobEnd::Ended(last) => {
+            shared.enclave.give_back(session);
+            match last {
+                Ok(ended) => conclude(shared, job, *ended, moved, begun),
+                Err(_) if cancel.is_cancelled() => Err(NotExecuted::cancelled()),
+                Err(_) if Instant::now() >= job.deadline => Err(NotExecuted::expired()),
+                Err(failure) => Err(NotExecuted::failed(failure)),
+            }
+        }
+        JobEnd::Broken(failure) => {
+            shared.enclave.give_up(session);
+            if cancel.is_cancelled() {
+                return Err(NotExecuted::cancelled());
+            }
+            Err(NotExecuted { state: JobState::Failed, failure, again: true })
+        }
+    }
+}
+
+fn conclude(
+    shared: &Shared,
+    job: &Execution,
+    ended: Ended,
+    moved: u64,
+    begun: Instant,
+) -> Result<Executed, NotExecuted> {
+    let Ended { finished, envelope, stored } = ended;
+    let wrong = |what: &str| {
+        let reason = format!("the enclave delivered {what}");
+        NotExecuted { state: JobState::Failed, failure: Failure::new(Fault::Host, reason), again: true }
+    };
+    let outcome = Outcome::decode(&finished.outcome).map_err(|e| wrong(&format!("no outcome: {e}")))?;
+    if outcome.task != job.record.task_cid {
+        return Err(wrong("another task's outcome"));
+    }
+    let keep = match job.record.role {
+        Role::Host => shared.config().host.keep_results,
+        Role::Local | Role::Requester => shared.config().jobs.keep_results,
+    };
+    let kept_until = shared.retention.keep(shared, &outcome, &finished.blocks, &envelope, stored, keep.0);
+    let s = &finished.stats;
+    let stats = JobStats {
+        fuel: s.fuel,
+        bytes_read: s.bytes_read,
+        bytes_moved: moved,
+        compile_us: s.compile_us,
+        run_us: s.run_us,
+        total_us: begun.elapsed().as_micros() as u64,
+        remembered: s.remembered,
+    };
+    let result = JobResult {
+        outcome: Arc::new(outcome),
+        outcome_block: finished.outcome,
+        envelope,
+        inline: finished.blocks,
+    };
+    Ok(Executed { result, stats, kept_until })
+}
+
+/// Inputs small enough to come along with the order.
+async fn small_inputs(shared: &Shared, record: &Record) -> Vec<(Cid, Bytes)> {
+    let mut pushed = Vec::new();
+    let mut room = MAX_PUSHED;
+    let code = (!shared.enclave.has_code(&record.task.code)).then_some(&record.task.code);
+    let inputs = record.task.inputs.values().map(|input| input.root()).chain(&record.task.stdin).chain(code);
+    for root in inputs {
+        if pushed.iter().any(|(cid, _)| cid == root) {
+            continue;
+        }
+        let small = matches!(shared.store.size(root).await, Ok(Some(size)) if size <= PUSH_UP_TO);
+        if !small {
+            continue;
+        }
+        // A block that cannot be read now will be asked for, and the trouble told, later.
+        let Ok(Some(bytes)) = shared.store.get(root).await else { continue };
+        let size = Start::pushed_size(&bytes);
+        if size > room {
+            break;
+        }
+        room -= size;
+        pushed.push((*root, bytes));
+    }
+    pushed
+}
+
+/// The one-line reason for jobs that were not placed by the market.
+pub(crate) type Why = Cow<'static, str>;
+
+/// Whether a token was cancelled because the whole node stops.
+pub(crate) fn stopping(token: &CancellationToken) -> bool {
+    token.is_cancelled()
+}

@@ -1,0 +1,83 @@
+//! What all parts of a running node share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adit_model::{AccountId, NodeId};
+use adit_net::Net;
+use adit_store::BlockStore;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::directory::Directory;
+use super::retention::Retention;
+use crate::clock::Clock;
+use crate::config::{Config, Settings};
+use crate::content::{Programs, Surveyor};
+use crate::enclave::{Enclave, Slots};
+use crate::host::Counters;
+use crate::identity::Identity;
+use crate::jobs::Jobs;
+
+/// The parts of a node. Held behind one `Arc` by the handle and by every task.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) identity: Identity,
+    pub(crate) clock: Clock,
+    pub(crate) repo: Arc<adit_store::Repo>,
+    pub(crate) store: Arc<dyn BlockStore>,
+    pub(crate) net: Net,
+    pub(crate) enclave: Enclave,
+    pub(crate) slots: Slots,
+    pub(crate) jobs: Jobs,
+    pub(crate) counters: Counters,
+    pub(crate) programs: Programs,
+    pub(crate) surveyor: Surveyor,
+    pub(crate) directory: Directory,
+    pub(crate) retention: Retention,
+    /// Cancelled when nothing new is to be taken on.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when everything is to end.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The message of a task that the node cannot live without, once one has died.
+    pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn config(&self) -> &Config {
+        self.settings.config()
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    pub(crate) fn account(&self) -> AccountId {
+        self.identity.account_id()
+    }
+
+    /// Runs a task that the node cannot live without: if it panics or ends before the node stops,
+    /// the node has failed.
+    pub(crate) fn critical(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let ended = tokio::spawn(task).await;
+            if shared.stop.is_cancelled() {
+                return;
+            }
+            let reason = match ended {
+                Ok(()) => format!("the task `{name}` ended before the node"),
+                Err(panic) => format!("the task `{name}` failed: {panic}"),
+            };
+            tracing::error!(%reason);
+            shared.failed.send_if_modified(|failed| {
+                let first = failed.is_none();
+                failed.get_or_insert(reason);
+                first
+            });
+        });
+    }
+}

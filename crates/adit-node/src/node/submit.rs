@@ -1,0 +1,212 @@
+//! From a request to a signed, recorded job, and its way to an end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_model::{Acceptance, Amount, Invocation, Nonce, Signed, Verified};
+use bytes::Bytes;
+
+use super::execute::{execute, Execution, NotExecuted};
+use super::shared::Shared;
+use super::{remote, RunError};
+use crate::clock::unix_seconds;
+use crate::content::ProgramError;
+use crate::jobs::Record;
+use crate::request::{InvalidRequest, Placement, RunRequest};
+use crate::view::{Failure, Fault, JobState, Role};
+
+/// A job that is signed and known, and not yet placed.
+pub(crate) struct Prepared {
+    pub(crate) record: Arc<Record>,
+    /// Canonical bytes of the Task.
+    pub(crate) task: Bytes,
+    pub(crate) invocation: Verified<Invocation>,
+    pub(crate) deadline: Instant,
+    pub(crate) placement: Placement,
+    pub(crate) wait: bool,
+    pub(crate) fresh: bool,
+    pub(crate) live_logs: bool,
+    pub(crate) fetch_result: bool,
+}
+
+/// A new job, or the one that was asked for with the same key.
+pub(crate) enum Submitted {
+    New(Box<Prepared>),
+    Known(crate::view::JobId),
+}
+
+/// Checks the request, signs its Invocation and takes the job into the index.
+pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result<Submitted, RunError> {
+    if shared.draining.is_cancelled() {
+        return Err(RunError::Stopping);
+    }
+    request.check()?;
+    if let Some(known) = request.idempotency_key.as_deref().and_then(|key| shared.jobs.by_key(key)) {
+        return Ok(Submitted::Known(known));
+    }
+    let begun = Instant::now();
+    let abi = match request.abi {
+        Some(abi) => abi,
+        None => abi_of(shared, &request).await?,
+    };
+    let task = request.task(abi)?;
+    let task_block = Bytes::from(task.encode());
+    let task_cid = adit_model::TaskCid::of_block(&task_block);
+    let issuer = shared.account();
+    let invocation = Invocation {
+        task: task_cid,
+        issuer,
+        nonce: Nonce(rand::random()),
+        // Rounded up: an expiry in whole seconds must not cut a short job's time.
+        expiry: unix_seconds() + request.timeout.as_secs() + 1,
+    };
+    let invocation = Signed::sign(invocation, &shared.identity.account).map_err(|e| RunError::Node(e.to_string()))?;
+    let role = if matches!(request.placement, Placement::Local) { Role::Local } else { Role::Requester };
+    let record = Record::new(invocation.cid(), role, Arc::new(task), task_cid, issuer);
+    if let Some(key) = &request.idempotency_key
+        && let Err(known) = shared.jobs.claim_key(key, record.id)
+    {
+        return Ok(Submitted::Known(known));
+    }
+    shared.jobs.add(&record);
+    Ok(Submitted::New(Box::new(Prepared {
+        record,
+        task: task_block,
+        invocation,
+        deadline: begun + request.timeout,
+        placement: request.placement,
+        wait: request.wait,
+        fresh: request.fresh,
+        live_logs: request.live_logs,
+        fetch_result: request.fetch_result,
+    })))
+}
+
+async fn abi_of(shared: &Shared, request: &RunRequest) -> Result<adit_model::Abi, RunError> {
+    let cid = request.code;
+    let source = shared.net.session(Vec::new());
+    let patience = request.timeout.min(shared.config().jobs.fetch_timeout.0);
+    match tokio::time::timeout(patience, shared.programs.abi(&source, &cid)).await {
+        Ok(Ok(abi)) => Ok(abi),
+        Ok(Err(ProgramError::NotWasm)) => Err(InvalidRequest::NotWasm(cid).into()),
+        Ok(Err(ProgramError::Source(e))) => Err(RunError::Unavailable { cid, reason: e.to_string() }),
+        Err(_) => {
+            let reason = format!("the program was not found within {} s", patience.as_secs_f32());
+            Err(RunError::Unavailable { cid, reason })
+        }
+    }
+}
+
+/// Brings a job to its end and writes that into its record.
+pub(crate) async fn drive(shared: Arc<Shared>, job: Box<Prepared>) {
+    let here = match job.placement {
+        Placement::Local => Some("you asked for this node"),
+        Placement::At(node) if node == shared.me() => Some("you named this node"),
+        Placement::Cost if has_everything(&shared, &job.record).await => {
+            Some("this node itself holds the input and the code")
+        }
+        _ => None,
+    };
+    match here {
+        Some(why) => run_here(&shared, &job, why.into()).await,
+        None => remote::place(&shared, &job).await,
+    }
+}
+
+/// Whether this node can run the job without fetching anything: then nobody needs to be asked.
+async fn has_everything(shared: &Shared, record: &Record) -> bool {
+    if shared.enclave.job_key().is_none() {
+        return false;
+    }
+    for root in record.task.roots() {
+        if *root == record.task.code && shared.enclave.has_code(root) {
+            continue;
+        }
+        match shared.surveyor.survey(&*shared.store, root).await {
+            Ok(presence) if presence.is_complete() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Runs the job on this node, once more if the enclave dies under it.
+pub(crate) async fn run_here(shared: &Arc<Shared>, job: &Prepared, why: super::execute::Why) {
+    job.record.change(|now| {
+        now.host = Some(shared.me());
+        now.why = Some(why);
+    });
+    for attempt in 0.. {
+        match run_here_once(shared, job).await {
+            Ok(()) => return,
+            Err(not) if not.again && attempt == 0 && !shared.stop.is_cancelled() => {
+                tracing::warn!(job = %job.record.id, reason = %not.failure, "a local job is run once more");
+            }
+            Err(not) => {
+                job.record.fail(not.state, not.failure);
+                return;
+            }
+        }
+    }
+}
+
+async fn run_here_once(shared: &Arc<Shared>, job: &Prepared) -> Result<(), NotExecuted> {
+    let wall = job.deadline.saturating_duration_since(Instant::now());
+    let wall_ms = wall.as_millis() as u64;
+    let admitted = shared.slots.admit(&shared.account(), &job.record.task, wall_ms, unix_seconds());
+    let place = admitted.map_err(|refusal| NotExecuted {
+        state: JobState::Failed,
+        failure: Failure::new(Fault::Node, format!("this node did not take its own job: {refusal}")),
+        again: false,
+    })?;
+    let mut execution = Execution {
+        record: Arc::clone(&job.record),
+        task: job.task.clone(),
+        invocation: job.invocation.block().clone(),
+        place,
+        deadline: job.deadline,
+        fresh: job.fresh,
+        live_logs: job.live_logs,
+        hints: Vec::new(),
+    };
+    // A receipt names a host that has accepted, also when host and requester are one.
+    let accept = || {
+        if let Err(e) = sign_acceptance(shared, &job.invocation) {
+            tracing::warn!(job = %job.record.id, error = %e, "the acceptance could not be signed");
+        }
+    };
+    let done = execute(shared, &mut execution, accept).await?;
+    drop(execution);
+    shared.counters.run(unix_seconds());
+    job.record.finish(done.result, done.stats, Some(done.kept_until));
+    Ok(())
+}
+
+/// This host's promise to run the invocation.
+pub(crate) fn sign_acceptance(
+    shared: &Shared,
+    invocation: &Signed<Invocation>,
+) -> Result<Verified<Acceptance>, String> {
+    let Some((job_key, _)) = shared.enclave.job_key() else {
+        return Err("the enclave is not running".into());
+    };
+    let acceptance = Acceptance {
+        invocation: invocation.cid(),
+        host: shared.account(),
+        node: shared.me(),
+        job_key,
+        price: Amount(0),
+    };
+    Signed::sign(acceptance, &shared.identity.account).map_err(|e| e.to_string())
+}
+
+/// Ends a job as expired unless it has ended otherwise.
+pub(crate) fn expire(record: &Record) {
+    record.fail(
+        JobState::Expired,
+        Failure::new(Fault::Requester, "the job's time (--timeout) ran out before it had an outcome"),
+    );
+}
+
+/// How long after its deadline a job's driver may still tidy up.
+pub(crate) const TIDY: Duration = Duration::from_secs(10);
