@@ -1,6 +1,6 @@
 //! The node: it places jobs, runs them through the enclave, and answers for what it promised.
 //!
-//! A node ties together the block store, the network and the enclave process. For a
+//! A [`Node`] ties together the block store, the network and the enclave process. For a
 //! *requester* it turns a [`RunRequest`] into a signed Invocation, finds the host that costs
 //! least ([`placement`]), talks to it ([`protocol`]) and believes only what it has verified. As a
 //! *host* it admits jobs by the operator's rules ([`host`]), hands them to an enclave session and
@@ -10,12 +10,16 @@
 //! receipt because of who sent it.
 //!
 //! Start reading at [`request`] and [`view`] for what goes in and comes out, then [`placement`]
-//! and [`protocol`], which are pure state machines.
+//! and [`protocol`], which are pure state machines, then `node/mod.rs` for a job's way through.
 
 pub mod clock;
 pub mod config;
+mod content;
+pub mod enclave;
 pub mod host;
 pub mod identity;
+mod jobs;
+mod node;
 pub mod placement;
 pub mod protocol;
 pub mod request;
@@ -23,5 +27,6 @@ pub mod view;
 
 pub use config::Config;
 pub use identity::Identity;
+pub use node::{Delivered, Node, RunError, StartError};
 pub use request::{Placement, RunRequest};
 pub use view::*;

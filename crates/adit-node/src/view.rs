@@ -81,6 +81,12 @@ pub struct Failure {
     pub reason: String,
 }
 
+impl Default for Failure {
+    fn default() -> Self {
+        Failure::new(Fault::Node, "no reason is known")
+    }
+}
+
 impl Failure {
     /// A failure by this party.
     pub fn new(fault: Fault, reason: impl Into<String>) -> Self {

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_store::{Block, BlockSource, BlockStore, Location, SourceError, StoreError};
+use adit_store::{BlockSource, BlockStore, Location, SourceError, StoreError};
+use adit_unixfs::Block;
 use adit_wire::codec::Message as _;
 use adit_wire::session::{
     CancelReason, Delivered, Delivery, Failure as WireFailure, Fault as WireFault, Finished, FromEnclave, OutputBlock,
@@ -86,8 +87,6 @@ pub(crate) struct Ended {
     pub(crate) finished: Finished,
     /// The Envelope.
     pub(crate) envelope: Bytes,
-    /// Blocks of the result that were put into the store, inline ones not among them.
-    pub(crate) stored: Vec<Cid>,
 }
 
 /// How a job on a session ended, and whether the session can be used again.
@@ -136,7 +135,6 @@ impl Session {
             around,
             outgoing: VecDeque::new(),
             open: FuturesUnordered::new(),
-            stored: Vec::new(),
             finished: None,
         };
         let ended = tokio::select! {
@@ -187,7 +185,6 @@ struct Run<'a, 'b> {
     around: &'a Surroundings<'b>,
     outgoing: VecDeque<Outgoing>,
     open: FuturesUnordered<futures::future::BoxFuture<'a, Fetched>>,
-    stored: Vec<Cid>,
     finished: Option<Box<Finished>>,
 }
 
@@ -255,8 +252,8 @@ impl<'a> Run<'a, '_> {
         Ok(None)
     }
 
-    fn ended(&mut self, finished: Box<Finished>, envelope: Bytes) -> Box<Ended> {
-        Box::new(Ended { finished: *finished, envelope, stored: std::mem::take(&mut self.stored) })
+    fn ended(&self, finished: Box<Finished>, envelope: Bytes) -> Box<Ended> {
+        Box::new(Ended { finished: *finished, envelope })
     }
 
     /// Answers wants: what is here at once, what is not from the network when it comes.
@@ -325,7 +322,6 @@ impl<'a> Run<'a, '_> {
             Ok(Err(e)) => return Err(out_of_turn(&format!("its output cannot be read: {e}"))),
             Err(_) => return Err(Failure::new(Fault::Node, "reading the output was interrupted")),
         };
-        self.stored.extend(blocks.iter().map(|b| b.cid));
         self.put(blocks).await
     }
 

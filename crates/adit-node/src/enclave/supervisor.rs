@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_model::{Endorsement, JobKey, NodeSecret, Signed};
+use adit_model::{Endorsement, JobKey, NodeSecret, Signed, TaskCid};
 use adit_wire::codec::Message as _;
 use adit_wire::control::{FromEnclave, Hello, Stats, ToEnclave, VERSION};
 use adit_wire::{AsyncChannel, Channel, Inbox};
@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LONG_LIFE: Duration = Duration::from_secs(60);
 /// How long an enclave that was told to end may take before it is killed.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Outcomes noted as remembered. Only what bids say hangs on it.
+const OUTCOMES_NOTED: usize = 16_384;
 
 /// How the enclave is started.
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ struct Live {
     runtime: Arc<str>,
     sessions: Vec<Session>,
     codes: HashSet<Cid>,
+    /// Tasks whose outcome this enclave has told us and so may remember.
+    outcomes: HashSet<TaskCid>,
 }
 
 /// There is no enclave to run on.
@@ -155,6 +160,21 @@ impl Enclave {
     /// Whether this program is compiled.
     pub(crate) fn has_code(&self, code: &Cid) -> bool {
         self.shared.live.lock().as_ref().is_some_and(|live| live.codes.contains(code))
+    }
+
+    /// Notes that this enclave has computed, and remembers, the task's outcome.
+    pub(crate) fn note_outcome(&self, task: TaskCid) {
+        if let Some(live) = self.shared.live.lock().as_mut() {
+            if live.outcomes.len() >= OUTCOMES_NOTED {
+                live.outcomes.clear();
+            }
+            live.outcomes.insert(task);
+        }
+    }
+
+    /// Whether the enclave is likely to remember the task's outcome.
+    pub(crate) fn remembers(&self, task: &TaskCid) -> bool {
+        self.shared.live.lock().as_ref().is_some_and(|live| live.outcomes.contains(task))
     }
 
     /// How it is.
@@ -291,7 +311,7 @@ impl Supervisor {
         }
         let pid = process.child.id().unwrap_or_default();
         *self.shared.live.lock() =
-            Some(Live { generation, job_key, runtime: runtime.as_str().into(), sessions, codes: HashSet::new() });
+            Some(Live { generation, job_key, runtime: runtime.as_str().into(), sessions, codes: HashSet::new(), outcomes: HashSet::new() });
         let restarts = self.shared.restarts.load(Ordering::Relaxed);
         self.shared.status.send_replace(EnclaveStatus::Up { pid, runtime: runtime.clone(), restarts });
         self.shared.back.notify_waiters();

@@ -11,9 +11,10 @@
 
 use std::path::Path;
 
+use cid::Cid;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use crate::view::{Failure, Fault, JobId, JobState, JobView};
+use crate::view::{Failure, Fault, JobId, JobState, JobView, ResultView};
 
 const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
 const NAMES: TableDefinition<&[u8], u64> = TableDefinition::new("names");
@@ -104,6 +105,19 @@ impl History {
         Ok(row.and_then(|value| decode(value.value())))
     }
 
+    /// What the results of jobs that are to be kept need in the store.
+    pub(crate) fn kept(&self, now: u64) -> Result<Vec<Cid>, HistoryError> {
+        let read = self.database.begin_read().map_err(failed("reading"))?;
+        let table = read.open_table(JOBS).map_err(failed("reading"))?;
+        let mut roots = Vec::new();
+        for row in table.iter().map_err(failed("reading"))? {
+            let (_, value) = row.map_err(failed("reading"))?;
+            let kept = decode(value.value()).filter(|view| view.kept_until.is_some_and(|until| until > now));
+            roots.extend(kept.iter().flat_map(needed));
+        }
+        Ok(roots)
+    }
+
     /// Forgets jobs asked for before this moment, at most `limit` at a time; says how many.
     pub(crate) fn forget_before(&self, before_ms: u64, limit: usize) -> Result<usize, HistoryError> {
         let write = self.database.begin_write().map_err(failed("forgetting"))?;
@@ -143,6 +157,18 @@ impl History {
         drop((table, read));
         if lost.is_empty() { Ok(()) } else { self.write(&lost) }
     }
+}
+
+/// The roots and records of a job's result.
+fn needed(view: &JobView) -> Vec<Cid> {
+    let texts: Vec<Option<&String>> = match &view.result {
+        Some(ResultView::Ok { root, stdout, stderr, .. }) => vec![Some(root), Some(stdout), Some(stderr)],
+        Some(ResultView::Error { stdout, stderr, .. }) => vec![stdout.as_ref(), stderr.as_ref()],
+        None => return Vec::new(),
+    };
+    let contents = texts.into_iter().chain([view.receipt.as_ref()]).flatten().filter_map(|text| text.parse().ok());
+    let records = [Some(view.id.to_cid()), Some(view.task.to_cid()), view.outcome.map(|o| o.to_cid())];
+    contents.chain(records.into_iter().flatten()).collect()
 }
 
 /// A row of an unknown version, or a damaged one, is not shown; it is forgotten by age like others.

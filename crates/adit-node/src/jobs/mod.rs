@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_model::{EnvelopeCid, OutcomeCid};
+use cid::Cid;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,7 @@ pub use history::HistoryError;
 pub(crate) use record::{JobResult, Record};
 
 use crate::clock::unix_ms;
-use crate::view::{JobId, JobView, Role};
+use crate::view::{JobId, JobView};
 
 /// Ended jobs kept in memory, with their logs and small results.
 const KEPT_IN_MEMORY: usize = 4096;
@@ -149,9 +151,26 @@ impl Jobs {
         index.jobs.values().filter(|r| !r.state().is_final()).cloned().collect()
     }
 
-    /// How many jobs this node runs for others that have not ended.
-    pub(crate) fn hosted_open(&self) -> usize {
-        self.open_jobs().iter().filter(|r| r.role == Role::Host).count()
+    /// What the results of jobs need in the store, as long as they are to be kept.
+    pub(crate) fn kept_roots(&self, now: u64) -> Vec<Cid> {
+        let records: Vec<Arc<Record>> = self.inner.index.lock().jobs.values().cloned().collect();
+        let mut roots: Vec<Cid> = Vec::new();
+        for record in records {
+            let kept = record.now();
+            if let (Some(result), Some(until)) = (&kept.result, kept.kept_until)
+                && until > now
+            {
+                roots.extend(result.outcome.roots());
+                roots.extend([record.id.to_cid(), record.task_cid.to_cid()]);
+                roots.push(OutcomeCid::of_block(&result.outcome_block).to_cid());
+                roots.push(EnvelopeCid::of_block(&result.envelope).to_cid());
+            }
+        }
+        match self.inner.history.kept(now) {
+            Ok(older) => roots.extend(older),
+            Err(e) => tracing::warn!(error = %e, "the job history cannot be read; old results may be collected"),
+        }
+        roots
     }
 
     /// Writes history in batches until `stop`, then once more.
@@ -235,7 +254,7 @@ pub(crate) mod tests {
     use adit_model::{Abi, AccountId, InvocationCid, Limits, Profile, Task, TaskCid};
 
     use super::*;
-    use crate::view::{Failure, Fault, JobState};
+    use crate::view::{Failure, Fault, JobState, Role};
 
     pub(crate) fn task() -> (Arc<Task>, TaskCid) {
         let task = Task {

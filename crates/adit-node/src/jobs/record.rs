@@ -35,6 +35,8 @@ pub(crate) struct Now {
     pub(crate) state: Option<JobState>,
     pub(crate) finished_ms: Option<u64>,
     pub(crate) host: Option<NodeId>,
+    /// Asked for here and run here as well.
+    pub(crate) here: bool,
     pub(crate) why: Option<Cow<'static, str>>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) stats: JobStats,
@@ -143,7 +145,7 @@ impl Record {
         let result = now.result.as_ref();
         JobView {
             id: self.id,
-            role: self.role,
+            role: if now.here { Role::Local } else { self.role },
             state: now.state.unwrap_or(JobState::Placing),
             task: self.task_cid,
             code: self.task.code.to_string(),

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_model::Outcome;
-use adit_store::BlockSource as _;
+use adit_model::{Outcome, OutcomeResult};
 use adit_wire::session::{Start, MAX_PUSHED};
 use bytes::Bytes;
 use cid::Cid;
-use tokio_util::sync::CancellationToken;
 
+use super::records;
 use super::shared::Shared;
+use crate::clock::unix_seconds;
 use crate::config::Span;
 use crate::enclave::{Ended, JobEnd, Order, Place, Surroundings};
 use crate::jobs::{JobResult, Record};
@@ -71,13 +71,8 @@ impl NotExecuted {
     }
 }
 
-/// Runs the job when its turn comes. `meanwhile` is called once the enclave is at work: what can
-/// be done beside it costs the job no time.
-pub(crate) async fn execute(
-    shared: &Shared,
-    job: &mut Execution,
-    meanwhile: impl FnOnce(),
-) -> Result<Executed, NotExecuted> {
+/// Runs the job when its turn comes.
+pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Executed, NotExecuted> {
     let begun = Instant::now();
     let record = Arc::clone(&job.record);
     let cancel = &record.cancel;
@@ -107,6 +102,11 @@ pub(crate) async fn execute(
         live_logs: job.live_logs,
         push,
     };
+    // Until the result stands in the index of jobs, which collection asks, this keeps what the job
+    // reads and writes.
+    let lease = shared.repo.lease("job");
+    record.task.roots().for_each(|root| lease.protect(*root));
+    let store = lease.store();
     let fetch = shared.net.session(job.hints.clone());
     let started = match session.start(order).await {
         Ok(started) => started,
@@ -115,17 +115,16 @@ pub(crate) async fn execute(
             return Err(NotExecuted { state: JobState::Failed, failure, again: true });
         }
     };
-    meanwhile();
     let log = |stream, bytes| record.log(stream, bytes);
     let Span(fetch_timeout) = shared.config().jobs.fetch_timeout;
-    let around = Surroundings { store: &*shared.store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
+    let around = Surroundings { store: &*store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
     let end = session.finish(started, &around).await;
     let moved = fetch.received().values().sum();
     match end {
         JobEnd::Ended(last) => {
             shared.enclave.give_back(session);
             match last {
-                Ok(ended) => conclude(shared, job, *ended, moved, begun),
+                Ok(ended) => conclude(shared, job, *ended, moved, begun).await,
                 Err(_) if cancel.is_cancelled() => Err(NotExecuted::cancelled()),
                 Err(_) if Instant::now() >= job.deadline => Err(NotExecuted::expired()),
                 Err(failure) => Err(NotExecuted::failed(failure)),
@@ -141,14 +140,14 @@ pub(crate) async fn execute(
     }
 }
 
-fn conclude(
+async fn conclude(
     shared: &Shared,
     job: &Execution,
     ended: Ended,
     moved: u64,
     begun: Instant,
 ) -> Result<Executed, NotExecuted> {
-    let Ended { finished, envelope, stored } = ended;
+    let Ended { finished, envelope } = ended;
     let wrong = |what: &str| {
         let reason = format!("the enclave delivered {what}");
         NotExecuted { state: JobState::Failed, failure: Failure::new(Fault::Host, reason), again: true }
@@ -157,11 +156,14 @@ fn conclude(
     if outcome.task != job.record.task_cid {
         return Err(wrong("another task's outcome"));
     }
+    if shared.config().jobs.remember && matches!(outcome.out, OutcomeResult::Ok { .. }) {
+        shared.enclave.note_outcome(outcome.task);
+    }
     let keep = match job.record.role {
         Role::Host => shared.config().host.keep_results,
         Role::Local | Role::Requester => shared.config().jobs.keep_results,
     };
-    let kept_until = shared.retention.keep(shared, &outcome, &finished.blocks, &envelope, stored, keep.0);
+    let kept_until = unix_seconds() + keep.0.as_secs();
     let s = &finished.stats;
     let stats = JobStats {
         fuel: s.fuel,
@@ -172,6 +174,7 @@ fn conclude(
         total_us: begun.elapsed().as_micros() as u64,
         remembered: s.remembered,
     };
+    records::keep(shared, &job.task, &job.invocation, &finished.outcome, &envelope).await;
     let result = JobResult {
         outcome: Arc::new(outcome),
         outcome_block: finished.outcome,
@@ -209,8 +212,3 @@ async fn small_inputs(shared: &Shared, record: &Record) -> Vec<(Cid, Bytes)> {
 
 /// The one-line reason for jobs that were not placed by the market.
 pub(crate) type Why = Cow<'static, str>;
-
-/// Whether a token was cancelled because the whole node stops.
-pub(crate) fn stopping(token: &CancellationToken) -> bool {
-    token.is_cancelled()
-}

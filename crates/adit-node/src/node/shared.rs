@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
-use super::retention::Retention;
+use super::replays::Replays;
+use super::talk::Streams;
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::content::{Programs, Surveyor};
@@ -36,7 +37,8 @@ pub(crate) struct Shared {
     pub(crate) programs: Programs,
     pub(crate) surveyor: Surveyor,
     pub(crate) directory: Directory,
-    pub(crate) retention: Retention,
+    pub(crate) streams: Streams,
+    pub(crate) replays: Replays,
     /// Cancelled when nothing new is to be taken on.
     pub(crate) draining: CancellationToken,
     /// Cancelled when everything is to end.

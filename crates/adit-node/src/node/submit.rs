@@ -1,12 +1,12 @@
 //! From a request to a signed, recorded job, and its way to an end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adit_model::{Acceptance, Amount, Invocation, Nonce, Signed, Verified};
 use bytes::Bytes;
 
-use super::execute::{execute, Execution, NotExecuted};
+use super::execute::{execute, Execution, NotExecuted, Why};
 use super::shared::Shared;
 use super::{remote, RunError};
 use crate::clock::unix_seconds;
@@ -21,6 +21,7 @@ pub(crate) struct Prepared {
     /// Canonical bytes of the Task.
     pub(crate) task: Bytes,
     pub(crate) invocation: Verified<Invocation>,
+    pub(crate) begun: Instant,
     pub(crate) deadline: Instant,
     pub(crate) placement: Placement,
     pub(crate) wait: bool,
@@ -44,6 +45,19 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result
     if let Some(known) = request.idempotency_key.as_deref().and_then(|key| shared.jobs.by_key(key)) {
         return Ok(Submitted::Known(known));
     }
+    let key = request.idempotency_key.clone();
+    let job = build(shared, request).await?;
+    if let Some(key) = &key
+        && let Err(known) = shared.jobs.claim_key(key, job.record.id)
+    {
+        return Ok(Submitted::Known(known));
+    }
+    shared.jobs.add(&job.record);
+    Ok(Submitted::New(Box::new(job)))
+}
+
+/// The signed job of a request, known to nobody yet.
+pub(crate) async fn build(shared: &Arc<Shared>, request: RunRequest) -> Result<Prepared, RunError> {
     let begun = Instant::now();
     let abi = match request.abi {
         Some(abi) => abi,
@@ -60,26 +74,21 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result
         // Rounded up: an expiry in whole seconds must not cut a short job's time.
         expiry: unix_seconds() + request.timeout.as_secs() + 1,
     };
-    let invocation = Signed::sign(invocation, &shared.identity.account).map_err(|e| RunError::Node(e.to_string()))?;
-    let role = if matches!(request.placement, Placement::Local) { Role::Local } else { Role::Requester };
-    let record = Record::new(invocation.cid(), role, Arc::new(task), task_cid, issuer);
-    if let Some(key) = &request.idempotency_key
-        && let Err(known) = shared.jobs.claim_key(key, record.id)
-    {
-        return Ok(Submitted::Known(known));
-    }
-    shared.jobs.add(&record);
-    Ok(Submitted::New(Box::new(Prepared {
+    let signed = Signed::sign(invocation, &shared.identity.account);
+    let invocation = signed.map_err(|e| RunError::Node(e.to_string()))?;
+    let record = Record::new(invocation.cid(), Role::Requester, Arc::new(task), task_cid, issuer);
+    Ok(Prepared {
         record,
         task: task_block,
         invocation,
+        begun,
         deadline: begun + request.timeout,
         placement: request.placement,
         wait: request.wait,
         fresh: request.fresh,
         live_logs: request.live_logs,
         fetch_result: request.fetch_result,
-    })))
+    })
 }
 
 async fn abi_of(shared: &Shared, request: &RunRequest) -> Result<adit_model::Abi, RunError> {
@@ -108,7 +117,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, job: Box<Prepared>) {
         _ => None,
     };
     match here {
-        Some(why) => run_here(&shared, &job, why.into()).await,
+        Some(why) => run_here_to_the_end(&shared, &job, why.into()).await,
         None => remote::place(&shared, &job).await,
     }
 }
@@ -130,23 +139,26 @@ async fn has_everything(shared: &Shared, record: &Record) -> bool {
     true
 }
 
+/// Runs the job on this node and writes its end into the record.
+async fn run_here_to_the_end(shared: &Arc<Shared>, job: &Prepared, why: Why) {
+    if let Err(not) = run_here(shared, job, why).await {
+        job.record.fail(not.state, not.failure);
+    }
+}
+
 /// Runs the job on this node, once more if the enclave dies under it.
-pub(crate) async fn run_here(shared: &Arc<Shared>, job: &Prepared, why: super::execute::Why) {
+pub(crate) async fn run_here(shared: &Arc<Shared>, job: &Prepared, why: Why) -> Result<(), NotExecuted> {
     job.record.change(|now| {
         now.host = Some(shared.me());
+        now.here = true;
         now.why = Some(why);
     });
-    for attempt in 0.. {
-        match run_here_once(shared, job).await {
-            Ok(()) => return,
-            Err(not) if not.again && attempt == 0 && !shared.stop.is_cancelled() => {
-                tracing::warn!(job = %job.record.id, reason = %not.failure, "a local job is run once more");
-            }
-            Err(not) => {
-                job.record.fail(not.state, not.failure);
-                return;
-            }
+    match run_here_once(shared, job).await {
+        Err(not) if not.again && !shared.stop.is_cancelled() => {
+            tracing::warn!(job = %job.record.id, reason = %not.failure, "a local job is run once more");
+            run_here_once(shared, job).await
         }
+        ended => ended,
     }
 }
 
@@ -169,20 +181,15 @@ async fn run_here_once(shared: &Arc<Shared>, job: &Prepared) -> Result<(), NotEx
         live_logs: job.live_logs,
         hints: Vec::new(),
     };
-    // A receipt names a host that has accepted, also when host and requester are one.
-    let accept = || {
-        if let Err(e) = sign_acceptance(shared, &job.invocation) {
-            tracing::warn!(job = %job.record.id, error = %e, "the acceptance could not be signed");
-        }
-    };
-    let done = execute(shared, &mut execution, accept).await?;
+    let done = execute(shared, &mut execution).await?;
     drop(execution);
     shared.counters.run(unix_seconds());
     job.record.finish(done.result, done.stats, Some(done.kept_until));
     Ok(())
 }
 
-/// This host's promise to run the invocation.
+/// This host's promise to run the invocation. Only other people's jobs are promised: for a job of
+/// its own, host and requester are one account, and a promise to oneself proves nothing to anybody.
 pub(crate) fn sign_acceptance(
     shared: &Shared,
     invocation: &Signed<Invocation>,
@@ -207,6 +214,3 @@ pub(crate) fn expire(record: &Record) {
         Failure::new(Fault::Requester, "the job's time (--timeout) ran out before it had an outcome"),
     );
 }
-
-/// How long after its deadline a job's driver may still tidy up.
-pub(crate) const TIDY: Duration = Duration::from_secs(10);

@@ -123,6 +123,7 @@ mod tests {
             rtt_us: Some(800),
             bandwidth: None,
             holds_inputs: true,
+            ask_early: false,
         };
         let holder = Bid { bytes_present: 48_000_000, bytes_missing: Some(0), ..Bid::default() };
         let other = Bid { bytes_missing: Some(48_000_000), ..Bid::default() };

@@ -60,4 +60,7 @@ pub struct Candidate {
     pub bandwidth: Option<u64>,
     /// Whether it is known to provide the input roots.
     pub holds_inputs: bool,
+    /// Whether it is asked at once, without knowing: where few nodes are known, asking all of them
+    /// is quicker than finding out first who holds what.
+    pub ask_early: bool,
 }

@@ -143,7 +143,7 @@ impl Placer {
         {
             return;
         }
-        let candidate = Candidate { node, rtt_us: Some(0), bandwidth: None, holds_inputs: true };
+        let candidate = Candidate { node, rtt_us: Some(0), bandwidth: None, holds_inputs: false, ask_early: false };
         let index = self.entry(candidate, true);
         if matches!(self.entries[index].phase, Phase::Out { for_good: true }) {
             return;
@@ -422,17 +422,19 @@ impl Placer {
             .any(|i| self.in_group(i, group) && matches!(self.entries[i].phase, Phase::Asked { .. }))
     }
 
-    /// Under `Near` and `At` there is one group: nobody is preferred for holding the data. The
-    /// local node counts as a holder only if it has some of the data or no one needs to.
+    /// Who offers by itself says what it holds; before that, what is known or guessed counts. Under
+    /// `Near` and `At` there is one group: nobody is preferred for holding the data.
     fn in_group(&self, index: usize, holders: bool) -> bool {
         let entry = &self.entries[index];
-        match self.strategy {
-            Strategy::Cost if entry.local => {
-                entry.bid.as_ref().is_none_or(|b| b.remembered || b.bytes_missing == Some(0)) == holders
+        let candidate = &entry.candidate;
+        let holds = match (&self.strategy, &entry.bid) {
+            (Strategy::Near | Strategy::At(_), _) => true,
+            (Strategy::Cost, Some(bid)) => {
+                candidate.holds_inputs || bid.remembered || bid.bytes_missing == Some(0)
             }
-            Strategy::Cost => entry.candidate.holds_inputs == holders,
-            Strategy::Near | Strategy::At(_) => holders,
-        }
+            (Strategy::Cost, None) => candidate.holds_inputs || candidate.ask_early,
+        };
+        holds == holders
     }
 
     fn is_asked(&self, index: usize) -> bool {
@@ -456,6 +458,7 @@ impl Placer {
             known.rtt_us = candidate.rtt_us.or(known.rtt_us);
             known.bandwidth = candidate.bandwidth.or(known.bandwidth);
             known.holds_inputs |= candidate.holds_inputs;
+            known.ask_early |= candidate.ask_early;
             return index;
         }
         self.entries.push(Entry {

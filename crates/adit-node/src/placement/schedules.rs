@@ -74,6 +74,7 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
         rtt_us: s.rtt_us,
         bandwidth: None,
         holds_inputs: s.holds,
+        ask_early: false,
     }));
     placer.discovery_ended();
     for _ in 0..10_000 {
@@ -197,7 +198,7 @@ use proptest::strategy::Strategy as Strategy2;
 
 fn world(max: usize) -> impl Strategy2<Value = Vec<Simulated>> {
     proptest::collection::vec(
-        (conduct(), 1u64..400_000, proptest::option::of(10u64..300_000), any::<bool>(), 0u64..1 << 32)
+        (conduct(), 1u64..400_000, proptest::option::of(10u64..300_000), any::<bool>(), 1u64..1 << 32)
             .prop_map(|(conduct, delay, rtt_us, holds, missing)| Simulated {
                 conduct,
                 delay,
@@ -284,7 +285,7 @@ proptest! {
 #[test]
 fn a_local_offer_with_all_the_data_wins_without_asking() {
     let mut placer = Placer::new(Strategy::Cost, false, Limits::default(), Assumptions::default());
-    placer.candidates([Candidate { node: node(1), rtt_us: Some(50), bandwidth: None, holds_inputs: false }]);
+    placer.candidates([Candidate { node: node(1), rtt_us: Some(50), bandwidth: None, holds_inputs: false, ask_early: false }]);
     placer.local(node(0), Ok(Bid { bytes_missing: Some(0), ..Bid::default() }));
     let actions = placer.poll(0);
     assert!(matches!(&actions[..], [Action::Run { node: n, .. }] if *n == node(0)), "{actions:?}");
@@ -316,4 +317,24 @@ fn a_forger_is_never_asked_again_even_under_wait() {
 fn with_nobody_known_the_failure_says_how_to_go_on() {
     let (report, placer) = simulate(&[], Strategy::Cost, false, Micros::MAX);
     assert!(report.gave_up && placer.attempts().is_empty());
+}
+
+#[test]
+fn nodes_asked_early_that_hold_nothing_wait_for_the_search_to_end() {
+    let mut placer = Placer::new(Strategy::Cost, false, Limits::default(), Assumptions::default());
+    let candidate = |i, holds_inputs, ask_early| Candidate {
+        node: node(i),
+        rtt_us: Some(10),
+        bandwidth: None,
+        holds_inputs,
+        ask_early,
+    };
+    placer.candidates([candidate(0, false, true)]);
+    assert_eq!(placer.poll(0), [Action::Ask(node(0))]);
+    placer.bid(node(0), Bid { bytes_missing: Some(1 << 20), ..Bid::default() });
+    assert_eq!(placer.poll(1), [], "somebody who holds the data may still be found");
+    placer.candidates([candidate(1, true, false)]);
+    assert_eq!(placer.poll(2), [Action::Ask(node(1))]);
+    placer.bid(node(1), Bid { bytes_missing: Some(0), bytes_present: 1 << 20, ..Bid::default() });
+    assert!(matches!(&placer.poll(3)[..], [Action::Run { node: n, .. }] if *n == node(1)));
 }

@@ -222,7 +222,13 @@ impl FromHost {
 }
 
 /// Longest text of a host's failure.
-pub(crate) const MAX_FAILURE: usize = 4 << 10;
+const MAX_FAILURE: usize = 4 << 10;
+
+/// Cuts a failure's text to what a message may carry.
+pub(crate) fn shorten(reason: &mut String) {
+    let end = (0..=MAX_FAILURE.min(reason.len())).rev().find(|&i| reason.is_char_boundary(i)).unwrap_or(0);
+    reason.truncate(end);
+}
 
 /// `Bytes` as a CBOR byte string.
 mod as_bytes {

@@ -31,7 +31,7 @@ pub use host_side::{HostAction, HostSide};
 pub use message::{
     FromHost, FromRequester, MAX_INLINE_BLOCKS, MAX_INLINE_BYTES, MAX_LOG, MessageError, RunOrder,
 };
-pub use requester_side::{RequesterEvent, RequesterSide};
+pub use requester_side::{Delivery, RequesterEvent, RequesterSide};
 
 /// A message that is not due in the state that the conversation is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,167 @@
+//! `adit doctor`: what could keep this node from doing its work, and what to do about it.
+
+use std::time::Duration;
+
+use adit_model::Accept;
+
+use super::shared::Shared;
+use crate::view::{Check, EnclaveStatus, Verdict};
+
+/// Free disk space below which results may soon not be stored.
+const LITTLE_DISK: u64 = 1 << 30;
+/// How long the enclave may take to come up before it counts as down.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All checks, in the order in which trouble is best looked for.
+pub(crate) async fn examine(shared: &Shared) -> Vec<Check> {
+    vec![
+        enclave(shared).await,
+        landlock(),
+        seccomp(),
+        ports(shared),
+        peers(shared),
+        disk(shared).await,
+        clock(shared),
+        accept(shared),
+    ]
+}
+
+fn check(name: &str, verdict: Verdict, found: impl Into<String>, advice: Option<&str>) -> Check {
+    Check { name: name.into(), verdict, found: found.into(), advice: advice.map(Into::into) }
+}
+
+async fn enclave(shared: &Shared) -> Check {
+    match shared.enclave.settled(PATIENCE).await {
+        EnclaveStatus::Up { pid, runtime, restarts: 0 } => {
+            check("enclave", Verdict::Ok, format!("up as process {pid}, runtime {runtime}"), None)
+        }
+        EnclaveStatus::Up { pid, restarts, .. } => check(
+            "enclave",
+            Verdict::Warn,
+            format!("up as process {pid}, after {restarts} restarts"),
+            Some("the daemon's log says why it ended"),
+        ),
+        EnclaveStatus::Starting { reason } => check(
+            "enclave",
+            Verdict::Fail,
+            reason.unwrap_or_else(|| "still starting".into()),
+            Some("no job can run here until it is up; the daemon's log says more"),
+        ),
+        EnclaveStatus::Down { reason } => check(
+            "enclave",
+            Verdict::Fail,
+            reason,
+            Some("build and install adit-enclave beside adit, or set enclave.program"),
+        ),
+    }
+}
+
+/// The jail of workers rests on Landlock; without it the enclave refuses to run guests.
+fn landlock() -> Check {
+    // SAFETY: with a null attribute and the version flag the call reads and writes no memory.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
+    if version >= 1 {
+        check("landlock", Verdict::Ok, format!("available, ABI {version}"), None)
+    } else {
+        check(
+            "landlock",
+            Verdict::Fail,
+            "the kernel does not offer it",
+            Some("use Linux 5.13 or later with landlock among the active security modules (lsm=)"),
+        )
+    }
+}
+
+fn seccomp() -> Check {
+    match std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(actions) if actions.contains("kill_process") => {
+            check("seccomp", Verdict::Ok, "filters can end a process", None)
+        }
+        _ => check(
+            "seccomp",
+            Verdict::Fail,
+            "the kernel offers no filters that end a process",
+            Some("use a kernel with CONFIG_SECCOMP_FILTER"),
+        ),
+    }
+}
+
+fn ports(shared: &Shared) -> Check {
+    let listening = shared.net.listen_addrs();
+    if listening.is_empty() {
+        let advice = "set swarm.listen; nobody can reach this node";
+        return check("ports", Verdict::Fail, "the swarm listens nowhere", Some(advice));
+    }
+    let external = shared.net.external_addrs();
+    let public = shared.config().network == "ipfs";
+    if public && external.is_empty() {
+        return check(
+            "ports",
+            Verdict::Warn,
+            format!("listening on {} addresses, none confirmed to be reachable from outside", listening.len()),
+            Some("forward the swarm's port on your router, or rely on relays"),
+        );
+    }
+    check("ports", Verdict::Ok, format!("listening on {} addresses", listening.len()), None)
+}
+
+fn peers(shared: &Shared) -> Check {
+    let peers = shared.net.peers();
+    let connected = peers.iter().filter(|p| p.connected).count();
+    let adit = peers.iter().filter(|p| p.connected && p.adit).count();
+    let found = format!("connected with {connected} peers, {adit} of them Adit nodes");
+    match connected {
+        0 => check(
+            "peers",
+            Verdict::Warn,
+            found,
+            Some("check the network, swarm.bootstrap, or connect by hand: `adit swarm connect ADDRESS`"),
+        ),
+        _ => check("peers", Verdict::Ok, found, None),
+    }
+}
+
+async fn disk(shared: &Shared) -> Check {
+    match shared.repo.stat().await {
+        Ok(stat) => {
+            let room = stat.limit.map_or(stat.free, |limit| limit.saturating_sub(stat.used).min(stat.free));
+            let found = format!("{} MB used by blocks, room for {} MB", stat.used >> 20, room >> 20);
+            if room < LITTLE_DISK {
+                let advice = "free space, collect garbage (`adit repo gc`), or raise store.disk";
+                check("disk", Verdict::Warn, found, Some(advice))
+            } else {
+                check("disk", Verdict::Ok, found, None)
+            }
+        }
+        Err(e) => check("disk", Verdict::Fail, e.to_string(), Some("`adit repo verify` looks at every block")),
+    }
+}
+
+/// Receipts and invocations carry times; a clock that is far off makes others refuse them.
+fn clock(shared: &Shared) -> Check {
+    let now = crate::clock::unix_seconds();
+    // The newest advertisement of anybody else was issued at most a few minutes ago.
+    let newest = super::directory::advertised(shared).iter().map(|a| a.body().issued).max();
+    match newest {
+        Some(issued) if issued > now + 120 => check(
+            "clock",
+            Verdict::Warn,
+            format!("another node's clock is {} s ahead of ours", issued - now),
+            Some("synchronise this machine's clock (NTP)"),
+        ),
+        _ if now < 1_700_000_000 => {
+            check("clock", Verdict::Fail, "the clock is years behind", Some("set this machine's clock (NTP)"))
+        }
+        _ => check("clock", Verdict::Ok, "plausible", None),
+    }
+}
+
+fn accept(shared: &Shared) -> Check {
+    let accept = shared.config().host.accept;
+    let advice = "to work for others: `adit config set host.accept anyone` (or allowlist), then restart";
+    match accept {
+        Accept::Own => check("accept", Verdict::Ok, "self: only this node's own jobs run here", Some(advice)),
+        Accept::Allowlist => check("accept", Verdict::Ok, "allowlist: jobs of the listed accounts run here", None),
+        Accept::Anyone => check("accept", Verdict::Ok, "anyone: everybody's jobs run here", None),
+    }
+}

@@ -1,0 +1,49 @@
+//! What this node would offer for a job: the same for its own jobs and for others'.
+
+use adit_model::{AccountId, Amount, Task, TaskCid};
+
+use super::shared::Shared;
+use crate::clock::unix_seconds;
+use crate::content::Presence;
+use crate::host::{Refusal, RefusalKind};
+use crate::placement::Bid;
+
+/// What a job ahead is assumed to take, in microseconds, when telling how long the queue is.
+const JOB_US: u64 = 250_000;
+
+/// This node's offer, or its refusal.
+pub(crate) async fn offer(
+    shared: &Shared,
+    task: &Task,
+    task_cid: TaskCid,
+    issuer: &AccountId,
+    wall_ms: u64,
+    fresh: bool,
+) -> Result<Bid, Refusal> {
+    if shared.draining.is_cancelled() {
+        return Err(Refusal::new(RefusalKind::Draining, "this node is stopping"));
+    }
+    if shared.enclave.job_key().is_none() {
+        return Err(Refusal::new(RefusalKind::EnclaveDown, "this node's enclave is not running"));
+    }
+    let queue = shared.slots.would_admit(issuer, task, wall_ms, unix_seconds())?;
+    let code_cached = shared.enclave.has_code(&task.code);
+    let mut presence = Presence::default();
+    for root in task.roots() {
+        if *root == task.code && code_cached {
+            continue;
+        }
+        let found = shared.surveyor.survey(&*shared.store, root).await;
+        let found = found.map_err(|e| Refusal::new(RefusalKind::Disk, format!("this node's store fails: {e}")))?;
+        presence = presence.and(found);
+    }
+    Ok(Bid {
+        bytes_present: presence.present,
+        bytes_missing: (!presence.unknown).then_some(presence.missing),
+        code_cached,
+        remembered: !fresh && shared.config().jobs.remember && shared.enclave.remembers(&task_cid),
+        queue,
+        queue_us: u64::from(queue) * JOB_US / shared.config().slots() as u64,
+        price: Amount(0),
+    })
+}

@@ -1,0 +1,131 @@
+//! How a node starts: the order in which its parts come up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_net::{Multiaddr, Net, NetConfig, NetworkName};
+use adit_store::{DiskOptions, Repo, RepoOptions};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::shared::Shared;
+use super::{directory, serve, Node, StartError};
+use crate::clock::Clock;
+use crate::config::{Config, Settings, Span};
+use crate::enclave::{program, Enclave, EnclaveOptions, Slots};
+use crate::host::Rules;
+use crate::identity::Identity;
+use crate::jobs::Jobs;
+
+/// Memory for compiled code in the enclave. A C program takes some 100 KB, a Python ten MB.
+const CODE_CACHE: u64 = 256 << 20;
+/// Outcomes that the enclave remembers: each takes about 400 bytes.
+const REMEMBERED: u32 = 16_384;
+/// After this the enclave lets idle workers go.
+const IDLE: Duration = Duration::from_secs(20);
+
+impl Node {
+    /// Starts a node on the repository in `dir`, which `adit init` has made.
+    ///
+    /// Order: keys, repository (whose lock keeps a second daemon out), history, network, enclave.
+    /// The enclave comes up in the background: what is stored can be read before guests can run.
+    pub async fn start(dir: &Path, settings: Settings) -> Result<Node, StartError> {
+        let config = settings.config().clone();
+        let identity = Identity::load(dir)?;
+        let rules = Rules::new(&config, identity.account_id())?;
+        let program = program(&config.enclave.program)?;
+        let net_config = net_config(&config, &identity, dir)?;
+        let (repo, jobs) = open(dir, &config).await?;
+        let store = repo.blocks();
+        let (net, events) = Net::start(net_config, Arc::clone(&store)).await.map_err(StartError::Net)?;
+
+        let stop = CancellationToken::new();
+        let options = EnclaveOptions {
+            program,
+            host: identity.account_id(),
+            slots: config.slots(),
+            memory: config.host.memory.0,
+            output: config.host.scratch.0,
+            remembered: if config.jobs.remember { REMEMBERED } else { 0 },
+            code_cache: CODE_CACHE,
+            idle: IDLE,
+        };
+        let (enclave, supervisor) = Enclave::start(options, identity.node.clone(), stop.clone());
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            identity,
+            clock: Clock::default(),
+            repo,
+            store,
+            net,
+            enclave,
+            slots: Slots::new(rules),
+            jobs: jobs.clone(),
+            counters: Default::default(),
+            programs: Default::default(),
+            surveyor: Default::default(),
+            directory: Default::default(),
+            streams: Default::default(),
+            replays: Default::default(),
+            draining: CancellationToken::new(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+            failed: watch::Sender::new(None),
+            settings,
+        });
+        shared.critical("enclave supervisor", supervisor);
+        let Span(keep) = config.jobs.keep_history;
+        shared.critical("job history", jobs.keep_history(keep, stop));
+        shared.critical("job streams", serve::accept(Arc::clone(&shared), events));
+        shared.critical("directory", directory::keep(Arc::clone(&shared)));
+        Ok(Node { shared })
+    }
+}
+
+/// Opens what lies on disk, off the async threads.
+async fn open(dir: &Path, config: &Config) -> Result<(Arc<Repo>, Jobs), StartError> {
+    let (dir, limit) = (dir.to_owned(), config.store.disk.0);
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut disk = DiskOptions::default();
+        if limit > 0 {
+            disk.limit = limit;
+        }
+        let repo = Repo::open(&dir.join("store"), RepoOptions { disk }).map_err(StartError::Repo)?;
+        let jobs = Jobs::open(&dir.join("jobs.redb"))?;
+        Ok((Arc::new(repo), jobs))
+    });
+    opening.await.map_err(|_| StartError::Interrupted)?
+}
+
+fn net_config(config: &Config, identity: &Identity, dir: &Path) -> Result<NetConfig, StartError> {
+    let network: NetworkName = config.network.parse()?;
+    let public = network.is_ipfs();
+    let key = adit_net::Identity::from_seed(&mut identity.node.to_bytes());
+    let listen = addresses("swarm.listen", &config.swarm.listen)?;
+    let loopback_only = config.swarm.listen.iter().all(|a| a.contains("/127.0.0.1/") || a.contains("/::1/"));
+    // A network of our own on loopback needs no reachability checks and no address filters.
+    let mut net = if loopback_only && !public { NetConfig::local(key, network) } else { NetConfig::new(key, network) };
+    net.listen = listen;
+    net.bootstrap = addresses("swarm.bootstrap", &config.swarm.bootstrap)?;
+    if net.bootstrap.is_empty() && public {
+        net.bootstrap = NetConfig::public_bootstrap();
+    }
+    net.mdns = config.swarm.mdns;
+    net.state_dir = Some(dir.join("net"));
+    std::fs::create_dir_all(dir.join("net"))
+        .map_err(|source| StartError::Directory { path: dir.join("net"), source })?;
+    Ok(net)
+}
+
+fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, StartError> {
+    let parse = |text: &String| {
+        text.parse().map_err(|e: adit_net::MultiaddrError| StartError::Address {
+            key,
+            text: text.clone(),
+            reason: e.to_string(),
+        })
+    };
+    texts.iter().map(parse).collect()
+}

@@ -1,0 +1,29 @@
+//! How the node is, at this moment.
+
+use super::directory::advertised;
+use super::shared::Shared;
+use crate::clock::unix_seconds;
+use crate::view::NodeStatus;
+
+/// The node's status.
+pub(crate) fn status(shared: &Shared) -> NodeStatus {
+    let now = unix_seconds();
+    let (running, queued) = shared.slots.counts();
+    NodeStatus {
+        node: shared.me(),
+        operator: shared.account(),
+        network: shared.config().network.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_s: shared.clock.now() / 1_000_000,
+        listen: shared.net.listen_addrs().iter().map(ToString::to_string).collect(),
+        peers: shared.net.peers().iter().filter(|p| p.connected).count(),
+        adit_nodes: advertised(shared).len(),
+        accept: shared.config().host.accept.to_string(),
+        slots: shared.config().slots(),
+        running,
+        queued,
+        enclave: shared.enclave.status(),
+        day: shared.counters.over(now, 24),
+        week: shared.counters.over(now, 7 * 24),
+    }
+}
