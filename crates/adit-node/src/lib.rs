@@ -27,6 +27,7 @@ pub mod view;
 
 pub use config::Config;
 pub use identity::Identity;
-pub use node::{Delivered, Node, RunError, StartError};
+pub use jobs::HistoryError;
+pub use node::{Node, RunError, StartError};
 pub use request::{Placement, RunRequest};
 pub use view::*;

@@ -268,6 +268,21 @@ pub enum JobEvent {
     Done(Box<JobView>),
 }
 
+/// What a job delivered, with everything needed to check it again.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The job as it ended.
+    pub view: JobView,
+    /// The outcome's canonical bytes.
+    pub outcome: Bytes,
+    /// The receipt envelope's canonical bytes: verified, or made by this node's own enclave.
+    pub envelope: Bytes,
+    /// Content of stdout when it came along, being small.
+    pub stdout: Option<Bytes>,
+    /// Content of stderr when it came along, being small.
+    pub stderr: Option<Bytes>,
+}
+
 /// What a dry run found: where the job would go.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Plan {

@@ -13,8 +13,8 @@ mod session;
 mod slots;
 mod supervisor;
 
-pub use process::{program, SpawnError};
+pub use process::{SpawnError, program};
 pub(crate) use session::{Ended, JobEnd, Order, Session, Surroundings};
 pub(crate) use slots::{Place, Slots};
+pub(crate) use supervisor::Enclave;
 pub use supervisor::EnclaveOptions;
-pub(crate) use supervisor::{Enclave, EnclaveDown};

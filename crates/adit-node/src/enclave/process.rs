@@ -59,7 +59,12 @@ pub(super) fn spawn(program: &Path) -> Result<Process, SpawnError> {
     let theirs: OwnedFd = theirs.into_socket();
     let theirs_raw = theirs.as_raw_fd();
     let mut command = Command::new(program);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
     // A log filter is the one thing of our environment that the enclave may see.
     if let Some(filter) = std::env::var_os("ADIT_LOG") {
         command.env("ADIT_LOG", filter);
@@ -80,7 +85,8 @@ pub(super) fn spawn(program: &Path) -> Result<Process, SpawnError> {
             Ok(())
         });
     }
-    let child = command.spawn().map_err(|source| SpawnError::Spawn { program: program.to_owned(), source })?;
+    let child =
+        command.spawn().map_err(|source| SpawnError::Spawn { program: program.to_owned(), source })?;
     drop(theirs);
     let control = AsyncChannel::new(ours).map_err(SpawnError::Channel)?;
     Ok(Process { child, control })

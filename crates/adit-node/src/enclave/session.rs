@@ -14,14 +14,14 @@ use adit_store::{BlockSource, BlockStore, Location, SourceError, StoreError};
 use adit_unixfs::Block;
 use adit_wire::codec::Message as _;
 use adit_wire::session::{
-    CancelReason, Delivered, Delivery, Failure as WireFailure, Fault as WireFault, Finished, FromEnclave, OutputBlock,
-    Start, Stream, ToEnclave, Wanted, MAX_INLINE,
+    CancelReason, Delivered, Delivery, Failure as WireFailure, Fault as WireFault, Finished, FromEnclave,
+    MAX_INLINE, OutputBlock, Start, Stream, ToEnclave, Wanted,
 };
 use adit_wire::{AsyncChannel, Inbox, MAX_DESCRIPTORS, MAX_FRAME};
 use bytes::Bytes;
 use cid::Cid;
-use futures::stream::FuturesUnordered;
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use crate::view::{Failure, Fault, LogStream};
@@ -130,13 +130,8 @@ impl Session {
     /// Attends to a started job until its last word.
     pub(crate) async fn finish(&mut self, started: Started, around: &Surroundings<'_>) -> JobEnd {
         let Started { job, deadline } = started;
-        let mut run = Run {
-            job,
-            around,
-            outgoing: VecDeque::new(),
-            open: FuturesUnordered::new(),
-            finished: None,
-        };
+        let mut run =
+            Run { job, around, outgoing: VecDeque::new(), open: FuturesUnordered::new(), finished: None };
         let ended = tokio::select! {
             biased;
             ended = run.converse(&self.channel, &mut self.inbox) => Some(ended),
@@ -232,8 +227,9 @@ impl<'a> Run<'a, '_> {
                 self.store_output(blocks, file).await?;
             }
             FromEnclave::Finished(mut finished) if self.finished.is_none() => {
-                let inline = finished.blocks.iter().map(|(cid, data)| Block { cid: *cid, data: data.clone() });
-                self.put(inline.collect()).await?;
+                let inline =
+                    finished.blocks.iter().map(|(cid, data)| Block { cid: *cid, data: data.clone() });
+                put(self.around.store, inline.collect()).await?;
                 if let Some(envelope) = finished.receipt.take() {
                     return Ok(Some(Ok(self.ended(finished, envelope))));
                 }
@@ -243,11 +239,14 @@ impl<'a> Run<'a, '_> {
                 self.outgoing.push_back(Outgoing { frame, files: Vec::new() });
             }
             FromEnclave::Receipt { envelope } => {
-                let finished = self.finished.take().ok_or_else(|| out_of_turn("a receipt before the outcome"))?;
+                let finished =
+                    self.finished.take().ok_or_else(|| out_of_turn("a receipt before the outcome"))?;
                 return Ok(Some(Ok(self.ended(finished, envelope))));
             }
             FromEnclave::Failed { kind, detail } => return Ok(Some(Err(failure(kind, detail)))),
-            FromEnclave::Want(_) | FromEnclave::Finished(_) => return Err(out_of_turn("more after the outcome")),
+            FromEnclave::Want(_) | FromEnclave::Finished(_) => {
+                return Err(out_of_turn("more after the outcome"));
+            }
         }
         Ok(None)
     }
@@ -301,14 +300,17 @@ impl<'a> Run<'a, '_> {
     async fn deliver_fetched(&mut self, ticket: u64, cid: Cid, fetched: Result<Bytes, SourceError>) {
         let mut batch = Batch::default();
         match fetched {
-            Ok(bytes) if bytes.len() <= MAX_INLINE => batch.add(ticket, Location::Inline(bytes), &mut self.outgoing),
+            Ok(bytes) if bytes.len() <= MAX_INLINE => {
+                batch.add(ticket, Location::Inline(bytes), &mut self.outgoing)
+            }
             Ok(bytes) => {
                 // A fetched block is in the store by now; its file spares a copy.
                 let location = self.around.store.locate(&cid).await.ok().flatten();
                 batch.add(ticket, location.unwrap_or(Location::Inline(bytes)), &mut self.outgoing);
             }
             Err(e) => {
-                let fault = if matches!(e, SourceError::Store(_)) { WireFault::Host } else { WireFault::Network };
+                let fault =
+                    if matches!(e, SourceError::Store(_)) { WireFault::Host } else { WireFault::Network };
                 batch.missing(ticket, fault, e.to_string(), &mut self.outgoing);
             }
         }
@@ -322,17 +324,16 @@ impl<'a> Run<'a, '_> {
             Ok(Err(e)) => return Err(out_of_turn(&format!("its output cannot be read: {e}"))),
             Err(_) => return Err(Failure::new(Fault::Node, "reading the output was interrupted")),
         };
-        self.put(blocks).await
+        put(self.around.store, blocks).await
     }
+}
 
-    async fn put(&self, blocks: Vec<Block>) -> Result<(), Failure> {
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        self.around.store.put(blocks).await.map_err(|e: StoreError| {
-            Failure::new(Fault::Host, format!("the result could not be stored: {e}"))
-        })
+async fn put(store: &dyn BlockStore, blocks: Vec<Block>) -> Result<(), Failure> {
+    if blocks.is_empty() {
+        return Ok(());
     }
+    let stored = store.put(blocks).await;
+    stored.map_err(|e: StoreError| Failure::new(Fault::Host, format!("the result could not be stored: {e}")))
 }
 
 async fn send_first(channel: &AsyncChannel, outgoing: &VecDeque<Outgoing>) -> std::io::Result<()> {
@@ -365,7 +366,9 @@ impl Batch {
                     let length = bytes.len() as u32;
                     self.push_file(ticket, Arc::new(file), 0, 0, length);
                 }
-                Err(e) => self.missing(ticket, WireFault::Host, format!("no memory for a block: {e}"), outgoing),
+                Err(e) => {
+                    self.missing(ticket, WireFault::Host, format!("no memory for a block: {e}"), outgoing)
+                }
             },
             Location::File { file, offset, len } => {
                 let id = Arc::as_ptr(&file) as usize;
@@ -393,7 +396,8 @@ impl Batch {
             self.files.len() - 1
         });
         self.inline += 32;
-        self.deliveries.push(Delivery { ticket, block: Delivered::File { file: index as u8, offset, length } });
+        self.deliveries
+            .push(Delivery { ticket, block: Delivered::File { file: index as u8, offset, length } });
     }
 
     fn missing(&mut self, ticket: u64, fault: WireFault, detail: String, outgoing: &mut VecDeque<Outgoing>) {
@@ -429,7 +433,10 @@ fn read_output(file: &OwnedFd, blocks: &[OutputBlock]) -> std::io::Result<Vec<Bl
     // Sealed, so that what is read is what was hashed.
     adit_wire::memory::require_sealed(file, length)?;
     if end > length {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "a block ends behind the output's end"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "a block ends behind the output's end",
+        ));
     }
     blocks
         .iter()
@@ -450,9 +457,10 @@ fn out_of_turn(what: &str) -> Failure {
 
 fn failure(kind: WireFailure, detail: String) -> Failure {
     let fault = match kind {
-        WireFailure::NotImplemented | WireFailure::Refused | WireFailure::Cancelled | WireFailure::Deadline => {
-            Fault::Requester
-        }
+        WireFailure::NotImplemented
+        | WireFailure::Refused
+        | WireFailure::Cancelled
+        | WireFailure::Deadline => Fault::Requester,
         WireFailure::Unresolvable => Fault::Network,
         WireFailure::Host | WireFailure::Worker => Fault::Host,
     };

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use adit_model::{Endorsement, JobKey, NodeSecret, Signed, TaskCid};
@@ -17,8 +17,8 @@ use std::os::fd::AsFd as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::process::{self, Process};
 use super::Session;
+use super::process::{self, Process};
 use crate::clock::unix_seconds;
 use crate::view::EnclaveStatus;
 
@@ -33,6 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// An enclave that lived this long did not die early.
 const LONG_LIFE: Duration = Duration::from_secs(60);
+/// How often the enclave's counters are asked for.
+const STATS_EVERY: Duration = Duration::from_secs(10);
 /// How long an enclave that was told to end may take before it is killed.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -87,6 +89,35 @@ struct Live {
     outcomes: HashSet<TaskCid>,
 }
 
+/// A session that a job has for itself. Unless it is given back, which takes a job's last word, it is
+/// given up when dropped and another is opened in its place: also when the job's task is aborted.
+pub(crate) struct Borrowed {
+    session: Option<Session>,
+    enclave: Enclave,
+}
+
+impl Borrowed {
+    /// Gives the session back for the next job.
+    pub(crate) fn give_back(mut self) {
+        if let Some(session) = self.session.take() {
+            self.enclave.give_back(session);
+        }
+    }
+
+    /// The session itself.
+    pub(crate) fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("a session is only taken out at the end")
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.enclave.give_up(session);
+        }
+    }
+}
+
 /// There is no enclave to run on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the enclave is not running: {0}")]
@@ -115,9 +146,10 @@ impl Enclave {
 
     /// A free session, waiting for one if need be: a job that has its slot finds one at once
     /// unless the enclave is being started.
-    pub(crate) async fn session(&self, patience: Duration) -> Result<Session, EnclaveDown> {
+    pub(crate) async fn session(&self, patience: Duration) -> Result<Borrowed, EnclaveDown> {
+        let lend = |session| Borrowed { session: Some(session), enclave: self.clone() };
         if let Some(session) = self.try_session() {
-            return Ok(session);
+            return Ok(lend(session));
         }
         let wait = async {
             loop {
@@ -128,15 +160,15 @@ impl Enclave {
                 back.await;
             }
         };
-        tokio::time::timeout(patience, wait).await.map_err(|_| EnclaveDown(self.why_down()))
+        let session = tokio::time::timeout(patience, wait).await;
+        session.map(lend).map_err(|_| EnclaveDown(self.why_down()))
     }
 
     fn try_session(&self) -> Option<Session> {
         self.shared.live.lock().as_mut()?.sessions.pop()
     }
 
-    /// Gives a session back after a job's last word.
-    pub(crate) fn give_back(&self, session: Session) {
+    fn give_back(&self, session: Session) {
         let mut live = self.shared.live.lock();
         if let Some(live) = live.as_mut().filter(|live| live.generation == session.generation) {
             live.sessions.push(session);
@@ -144,8 +176,7 @@ impl Enclave {
         }
     }
 
-    /// Gives a session up whose conversation broke; another is opened in its place.
-    pub(crate) fn give_up(&self, session: Session) {
+    fn give_up(&self, session: Session) {
         let generation = session.generation;
         drop(session);
         // The supervisor is gone only when the node is stopping.
@@ -310,8 +341,14 @@ impl Supervisor {
             sessions.push(open_session(&process.control, generation).await?);
         }
         let pid = process.child.id().unwrap_or_default();
-        *self.shared.live.lock() =
-            Some(Live { generation, job_key, runtime: runtime.as_str().into(), sessions, codes: HashSet::new(), outcomes: HashSet::new() });
+        *self.shared.live.lock() = Some(Live {
+            generation,
+            job_key,
+            runtime: runtime.as_str().into(),
+            sessions,
+            codes: HashSet::new(),
+            outcomes: HashSet::new(),
+        });
         let restarts = self.shared.restarts.load(Ordering::Relaxed);
         self.shared.status.send_replace(EnclaveStatus::Up { pid, runtime: runtime.clone(), restarts });
         self.shared.back.notify_waiters();
@@ -319,6 +356,7 @@ impl Supervisor {
 
         let mut renew = tokio::time::interval(Duration::from_secs(ENDORSEMENT_LIFE / 2));
         renew.tick().await;
+        let mut ask_stats = tokio::time::interval(STATS_EVERY);
         loop {
             tokio::select! {
                 message = receive(&process.control, &mut inbox) => match message? {
@@ -335,6 +373,7 @@ impl Supervisor {
                     self.shared.back.notify_one();
                 },
                 _ = renew.tick() => self.endorse(&process.control, job_key, &runtime).await?,
+                _ = ask_stats.tick() => send(&process.control, &ToEnclave::GetStats).await?,
                 () = stop.cancelled() => return Err(EndOfLife::Stopped),
             }
         }
@@ -404,7 +443,9 @@ async fn send(control: &AsyncChannel, message: &ToEnclave) -> std::io::Result<()
 
 async fn receive(control: &AsyncChannel, inbox: &mut Inbox) -> Result<Option<FromEnclave>, EndOfLife> {
     let Some(frame) = control.receive(inbox).await? else { return Ok(None) };
-    FromEnclave::decode(frame.bytes, frame.descriptors.len()).map(Some).map_err(|e| EndOfLife::Protocol(e.to_string()))
+    FromEnclave::decode(frame.bytes, frame.descriptors.len())
+        .map(Some)
+        .map_err(|e| EndOfLife::Protocol(e.to_string()))
 }
 
 /// An error with its sources, in one line.

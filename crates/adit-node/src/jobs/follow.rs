@@ -83,8 +83,7 @@ mod tests {
     #[tokio::test]
     async fn followers_early_and_late_hear_the_same_story() {
         let (task, cid) = task();
-        let record =
-            Record::new(InvocationCid::of_block(b"1"), Role::Local, task, cid, AccountId([1; 20]));
+        let record = Record::new(InvocationCid::of_block(b"1"), Role::Local, task, cid, AccountId([1; 20]));
         let early = tokio::spawn(follow(Arc::clone(&record)).collect::<Vec<_>>());
         tokio::task::yield_now().await;
         record.set_state(JobState::Running);

@@ -51,8 +51,10 @@ fn key(created_ms: u64, id: &JobId) -> [u8; 40] {
 impl History {
     /// Opens or creates the file and marks jobs that had not ended as lost.
     pub(crate) fn open(path: &Path, now_ms: u64) -> Result<Self, HistoryError> {
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(failed("opening the file"))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(failed("opening the file"))?;
         let history = History { database };
         let write = history.database.begin_write().map_err(failed("opening the tables"))?;
         write.open_table(JOBS).map_err(failed("opening the tables"))?;
@@ -166,7 +168,8 @@ fn needed(view: &JobView) -> Vec<Cid> {
         Some(ResultView::Error { stdout, stderr, .. }) => vec![stdout.as_ref(), stderr.as_ref()],
         None => return Vec::new(),
     };
-    let contents = texts.into_iter().chain([view.receipt.as_ref()]).flatten().filter_map(|text| text.parse().ok());
+    let contents =
+        texts.into_iter().chain([view.receipt.as_ref()]).flatten().filter_map(|text| text.parse().ok());
     let records = [Some(view.id.to_cid()), Some(view.task.to_cid()), view.outcome.map(|o| o.to_cid())];
     contents.chain(records.into_iter().flatten()).collect()
 }

@@ -168,7 +168,9 @@ impl Jobs {
         }
         match self.inner.history.kept(now) {
             Ok(older) => roots.extend(older),
-            Err(e) => tracing::warn!(error = %e, "the job history cannot be read; old results may be collected"),
+            Err(e) => {
+                tracing::warn!(error = %e, "the job history cannot be read; old results may be collected")
+            }
         }
         roots
     }

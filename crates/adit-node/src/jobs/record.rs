@@ -58,8 +58,25 @@ pub(crate) struct JobResult {
     pub(crate) inline: Vec<(cid::Cid, Bytes)>,
 }
 
+impl JobResult {
+    /// The bytes of a file that came along: one raw block, or nothing at all.
+    pub(crate) fn content(&self, file: &cid::Cid) -> Option<Bytes> {
+        if let Some(bytes) = adit_unixfs::block::identity_data(file) {
+            return Some(Bytes::copy_from_slice(bytes));
+        }
+        let raw = file.codec() == adit_unixfs::block::RAW;
+        self.inline.iter().find(|(cid, _)| raw && cid == file).map(|(_, bytes)| bytes.clone())
+    }
+}
+
 impl Record {
-    pub(crate) fn new(id: JobId, role: Role, task: Arc<Task>, task_cid: TaskCid, issuer: AccountId) -> Arc<Self> {
+    pub(crate) fn new(
+        id: JobId,
+        role: Role,
+        task: Arc<Task>,
+        task_cid: TaskCid,
+        issuer: AccountId,
+    ) -> Arc<Self> {
         Arc::new(Record {
             id,
             role,
@@ -150,7 +167,12 @@ impl Record {
             task: self.task_cid,
             code: self.task.code.to_string(),
             args: self.task.args.clone(),
-            inputs: self.task.inputs.iter().map(|(path, input)| (path.clone(), input.root().to_string())).collect(),
+            inputs: self
+                .task
+                .inputs
+                .iter()
+                .map(|(path, input)| (path.clone(), input.root().to_string()))
+                .collect(),
             issuer: self.issuer,
             created_ms: self.created_ms,
             finished_ms: now.finished_ms,

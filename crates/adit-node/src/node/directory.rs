@@ -1,12 +1,14 @@
 //! Other nodes: what they advertise, which of them were caught, and what this one advertises.
+//! Its task also does what has to be done every few seconds.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use adit_model::{
     Abi, Abilities, Advertisement, EvidenceKind, NodeId, Profile, SignatureError, Signed, Verified,
 };
-use adit_net::{peer_of, Advert};
+use adit_net::{Advert, peer_of};
 use parking_lot::Mutex;
 
 use super::shared::Shared;
@@ -19,6 +21,8 @@ const LIFE: u64 = 15 * 60;
 const RENEW: Duration = Duration::from_secs(5 * 60);
 /// How often streams that nobody uses and verdicts that have run out are tidied away.
 const TIDY: Duration = Duration::from_secs(5);
+/// Room on the disk below which other people's jobs are refused: the default output limit of a few jobs.
+const LEAST_ROOM: u64 = 256 << 20;
 /// How long a node that was caught is not asked.
 const DISTRUST: Duration = Duration::from_secs(3600);
 /// Nodes that were caught lately. What they advertise the network's own book knows.
@@ -55,6 +59,7 @@ pub(crate) async fn keep(shared: std::sync::Arc<Shared>) {
     let mut renew_at = Instant::now();
     loop {
         shared.directory.tidy();
+        look_at_disk(&shared).await;
         shared.streams.tidy();
         // Before the enclave is up there is nothing to offer.
         if Instant::now() >= renew_at
@@ -74,6 +79,14 @@ pub(crate) async fn keep(shared: std::sync::Arc<Shared>) {
             () = tokio::time::sleep(TIDY) => {}
             () = shared.stop.cancelled() => return,
         }
+    }
+}
+
+/// Notes whether there is room for results.
+async fn look_at_disk(shared: &Shared) {
+    if let Ok(stat) = shared.repo.stat().await {
+        let room = stat.limit.map_or(stat.free, |limit| limit.saturating_sub(stat.used).min(stat.free));
+        shared.disk_low.store(room < LEAST_ROOM, Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn start(shared: &Arc<Shared>, task: &Task, strategy: Strategy) -> mp
             let _ = found.try_send(Found(known.into_values().collect()));
         }
         Strategy::Cost => {
-            let roots: Vec<Cid> = task.inputs.values().map(|i| *i.root()).chain(task.stdin).take(ROOTS).collect();
+            let roots: Vec<Cid> =
+                task.inputs.values().map(|i| *i.root()).chain(task.stdin).take(ROOTS).collect();
             let few = known.len() <= FEW;
             let all = known.values().cloned().map(|c| Candidate { ask_early: few, ..c }).collect();
             let _ = found.try_send(Found(all));
@@ -73,7 +74,9 @@ fn known(shared: &Shared) -> HashMap<NodeId, Candidate> {
     let advertising: HashSet<NodeId> = advertised(shared).iter().map(|a| a.body().node).collect();
     let mut known = HashMap::new();
     for info in shared.net.peers() {
-        let Some(node) = node_of(&info.peer).filter(|node| !shared.directory.is_distrusted(node)) else { continue };
+        let Some(node) = node_of(&info.peer).filter(|node| !shared.directory.is_distrusted(node)) else {
+            continue;
+        };
         if (info.adit && info.connected) || advertising.contains(&node) {
             known.insert(
                 node,
@@ -118,7 +121,8 @@ async fn search(
     let lookups: FuturesUnordered<_> = roots
         .into_iter()
         .map(|root| async move {
-            let looked = tokio::time::timeout(DHT_PATIENCE, shared.net.find_providers(&root, PROVIDERS)).await;
+            let looked =
+                tokio::time::timeout(DHT_PATIENCE, shared.net.find_providers(&root, PROVIDERS)).await;
             looked.ok().and_then(Result::ok).unwrap_or_default()
         })
         .collect();
@@ -130,7 +134,8 @@ async fn search(
             .filter(|node| *node != shared.me() && !shared.directory.is_distrusted(node))
             .filter_map(|node| {
                 let info = shared.net.peer(&peer_of(&node));
-                let adit = info.as_ref().is_some_and(|i| i.adit) || shared.net.advertisement(&peer_of(&node)).is_some();
+                let adit = info.as_ref().is_some_and(|i| i.adit)
+                    || shared.net.advertisement(&peer_of(&node)).is_some();
                 adit.then(|| Candidate {
                     rtt_us: info.as_ref().and_then(|i| i.rtt).map(|rtt| rtt.as_micros() as u64),
                     bandwidth: info.and_then(|i| i.bandwidth),

@@ -59,7 +59,8 @@ async fn enclave(shared: &Shared) -> Check {
 /// The jail of workers rests on Landlock; without it the enclave refuses to run guests.
 fn landlock() -> Check {
     // SAFETY: with a null attribute and the version flag the call reads and writes no memory.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
     if version >= 1 {
         check("landlock", Verdict::Ok, format!("available, ABI {version}"), None)
     } else {
@@ -98,7 +99,10 @@ fn ports(shared: &Shared) -> Check {
         return check(
             "ports",
             Verdict::Warn,
-            format!("listening on {} addresses, none confirmed to be reachable from outside", listening.len()),
+            format!(
+                "listening on {} addresses, none confirmed to be reachable from outside",
+                listening.len()
+            ),
             Some("forward the swarm's port on your router, or rely on relays"),
         );
     }
@@ -133,7 +137,9 @@ async fn disk(shared: &Shared) -> Check {
                 check("disk", Verdict::Ok, found, None)
             }
         }
-        Err(e) => check("disk", Verdict::Fail, e.to_string(), Some("`adit repo verify` looks at every block")),
+        Err(e) => {
+            check("disk", Verdict::Fail, e.to_string(), Some("`adit repo verify` looks at every block"))
+        }
     }
 }
 
@@ -161,7 +167,9 @@ fn accept(shared: &Shared) -> Check {
     let advice = "to work for others: `adit config set host.accept anyone` (or allowlist), then restart";
     match accept {
         Accept::Own => check("accept", Verdict::Ok, "self: only this node's own jobs run here", Some(advice)),
-        Accept::Allowlist => check("accept", Verdict::Ok, "allowlist: jobs of the listed accounts run here", None),
+        Accept::Allowlist => {
+            check("accept", Verdict::Ok, "allowlist: jobs of the listed accounts run here", None)
+        }
         Accept::Anyone => check("accept", Verdict::Ok, "anyone: everybody's jobs run here", None),
     }
 }

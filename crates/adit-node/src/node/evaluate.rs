@@ -1,5 +1,7 @@
 //! What this node would offer for a job: the same for its own jobs and for others'.
 
+use std::sync::atomic::Ordering;
+
 use adit_model::{AccountId, Amount, Task, TaskCid};
 
 use super::shared::Shared;
@@ -7,9 +9,6 @@ use crate::clock::unix_seconds;
 use crate::content::Presence;
 use crate::host::{Refusal, RefusalKind};
 use crate::placement::Bid;
-
-/// What a job ahead is assumed to take, in microseconds, when telling how long the queue is.
-const JOB_US: u64 = 250_000;
 
 /// This node's offer, or its refusal.
 pub(crate) async fn offer(
@@ -26,6 +25,9 @@ pub(crate) async fn offer(
     if shared.enclave.job_key().is_none() {
         return Err(Refusal::new(RefusalKind::EnclaveDown, "this node's enclave is not running"));
     }
+    if shared.disk_low.load(Ordering::Relaxed) && *issuer != shared.account() {
+        return Err(Refusal::new(RefusalKind::Disk, "this node's disk is nearly full"));
+    }
     let queue = shared.slots.would_admit(issuer, task, wall_ms, unix_seconds())?;
     let code_cached = shared.enclave.has_code(&task.code);
     let mut presence = Presence::default();
@@ -34,7 +36,8 @@ pub(crate) async fn offer(
             continue;
         }
         let found = shared.surveyor.survey(&*shared.store, root).await;
-        let found = found.map_err(|e| Refusal::new(RefusalKind::Disk, format!("this node's store fails: {e}")))?;
+        let found =
+            found.map_err(|e| Refusal::new(RefusalKind::Disk, format!("this node's store fails: {e}")))?;
         presence = presence.and(found);
     }
     Ok(Bid {
@@ -43,7 +46,7 @@ pub(crate) async fn offer(
         code_cached,
         remembered: !fresh && shared.config().jobs.remember && shared.enclave.remembers(&task_cid),
         queue,
-        queue_us: u64::from(queue) * JOB_US / shared.config().slots() as u64,
+        queue_us: shared.queue_us(queue),
         price: Amount(0),
     })
 }

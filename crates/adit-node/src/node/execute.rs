@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_model::{Outcome, OutcomeResult};
-use adit_wire::session::{Start, MAX_PUSHED};
+use adit_wire::session::{MAX_PUSHED, Start};
 use bytes::Bytes;
 use cid::Cid;
 
+use super::bandwidth::Limited;
 use super::records;
 use super::shared::Shared;
 use crate::clock::unix_seconds;
@@ -84,13 +85,15 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
             () = tokio::time::sleep_until(job.deadline.into()) => return Err(NotExecuted::expired()),
         }
     }
-    let mut session = shared.enclave.session(ENCLAVE_PATIENCE).await.map_err(|down| {
-        NotExecuted::failed(Failure::new(Fault::Host, down.to_string()))
-    })?;
+    let mut session = shared
+        .enclave
+        .session(ENCLAVE_PATIENCE)
+        .await
+        .map_err(|down| NotExecuted::failed(Failure::new(Fault::Host, down.to_string())))?;
     let push = small_inputs(shared, &record).await;
     let wall = job.deadline.saturating_duration_since(Instant::now());
     if wall.is_zero() {
-        shared.enclave.give_back(session);
+        session.give_back();
         return Err(NotExecuted::expired());
     }
     record.set_state(JobState::Running);
@@ -108,21 +111,20 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
     record.task.roots().for_each(|root| lease.protect(*root));
     let store = lease.store();
     let fetch = shared.net.session(job.hints.clone());
-    let started = match session.start(order).await {
-        Ok(started) => started,
-        Err(failure) => {
-            shared.enclave.give_up(session);
-            return Err(NotExecuted { state: JobState::Failed, failure, again: true });
-        }
-    };
+    let started = session.session().start(order).await.map_err(|failure| NotExecuted {
+        state: JobState::Failed,
+        failure,
+        again: true,
+    })?;
+    let limited = Limited { source: &fetch, budget: &shared.bandwidth };
     let log = |stream, bytes| record.log(stream, bytes);
     let Span(fetch_timeout) = shared.config().jobs.fetch_timeout;
-    let around = Surroundings { store: &*store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
-    let end = session.finish(started, &around).await;
+    let around = Surroundings { store: &*store, fetch: Some(&limited), fetch_timeout, log: &log, cancel };
+    let end = session.session().finish(started, &around).await;
     let moved = fetch.received().values().sum();
     match end {
         JobEnd::Ended(last) => {
-            shared.enclave.give_back(session);
+            session.give_back();
             match last {
                 Ok(ended) => conclude(shared, job, *ended, moved, begun).await,
                 Err(_) if cancel.is_cancelled() => Err(NotExecuted::cancelled()),
@@ -131,7 +133,6 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
             }
         }
         JobEnd::Broken(failure) => {
-            shared.enclave.give_up(session);
             if cancel.is_cancelled() {
                 return Err(NotExecuted::cancelled());
             }
@@ -165,6 +166,7 @@ async fn conclude(
     };
     let kept_until = unix_seconds() + keep.0.as_secs();
     let s = &finished.stats;
+    shared.note_duration(s.total_us);
     let stats = JobStats {
         fuel: s.fuel,
         bytes_read: s.bytes_read,

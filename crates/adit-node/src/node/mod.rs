@@ -8,6 +8,7 @@
 //! A job's way through the code: `submit` (sign, record) → `remote` and `discovery` (place) →
 //! `talk` ⇄ `serve` (the two ends of the job protocol) → `execute` (run on an enclave session).
 
+mod bandwidth;
 mod directory;
 mod discovery;
 mod doctor;
@@ -28,20 +29,20 @@ mod talk;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_model::{AccountId, NodeId, Outcome};
+use adit_model::{AccountId, NodeId, OutcomeResult};
 use adit_net::Net;
 use adit_store::{BlockSource, GcError, GcReport, Repo};
-use bytes::Bytes;
+use adit_wire::control::Stats;
 use cid::Cid;
-use futures::stream::BoxStream;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 pub use error::{RunError, StartError};
 
 use crate::config::Settings;
-use crate::jobs::{follow, Record};
+use crate::jobs::{Record, follow};
 use crate::request::RunRequest;
-use crate::view::{Check, JobEvent, JobId, JobState, JobView, NodeStatus, NodeView, Plan};
+use crate::view::{Check, Delivered, JobEvent, JobId, JobState, JobView, NodeStatus, NodeView, Plan};
 use shared::Shared;
 use submit::Submitted;
 
@@ -52,13 +53,6 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Node {
     shared: Arc<Shared>,
-}
-
-/// A finished job with what it delivered.
-#[derive(Clone, Debug)]
-pub struct Delivered {
-    record: Arc<Record>,
-    result: crate::jobs::JobResult,
 }
 
 impl Node {
@@ -204,6 +198,11 @@ impl Node {
         status::status(&self.shared)
     }
 
+    /// The enclave's counters, as it told them last (every few seconds).
+    pub fn enclave_stats(&self) -> Stats {
+        self.shared.enclave.stats()
+    }
+
     /// Other nodes known to run Adit.
     pub fn nodes(&self) -> Vec<NodeView> {
         directory::views(&self.shared)
@@ -274,44 +273,23 @@ fn delivered(record: Arc<Record>) -> Result<Delivered, RunError> {
         let now = record.now();
         (now.state, now.result.clone(), now.failure.clone())
     };
-    match result {
-        Some(result) => Ok(Delivered { record, result }),
-        None => Err(RunError::Failed {
+    let Some(result) = result else {
+        return Err(RunError::Failed {
             job: record.id,
             state: state.unwrap_or(JobState::Failed),
             failure: failure.unwrap_or_default(),
-        }),
-    }
-}
-
-impl Delivered {
-    /// The job.
-    pub fn job(&self) -> JobId {
-        self.record.id
-    }
-
-    /// The job as it ended.
-    pub fn view(&self) -> JobView {
-        self.record.view()
-    }
-
-    /// What came of the task; its own errors too.
-    pub fn outcome(&self) -> &Outcome {
-        &self.result.outcome
-    }
-
-    /// The Outcome's canonical bytes.
-    pub fn outcome_block(&self) -> &Bytes {
-        &self.result.outcome_block
-    }
-
-    /// The receipt Envelope's canonical bytes. Verified, or by this node's own enclave.
-    pub fn envelope(&self) -> &Bytes {
-        &self.result.envelope
-    }
-
-    /// A single-block content of the result that came along, such as a short stdout.
-    pub fn inline(&self, cid: &Cid) -> Option<&Bytes> {
-        self.result.inline.iter().find(|(known, _)| known == cid).map(|(_, bytes)| bytes)
-    }
+        });
+    };
+    let (stdout, stderr) = match &result.outcome.out {
+        OutcomeResult::Ok { stdout, stderr, .. } => (Some(*stdout), Some(*stderr)),
+        OutcomeResult::Error { stdout, stderr, .. } => (*stdout, *stderr),
+    };
+    let inline = |cid: Option<Cid>| cid.and_then(|cid| result.content(&cid));
+    Ok(Delivered {
+        view: record.view(),
+        stdout: inline(stdout),
+        stderr: inline(stderr),
+        outcome: result.outcome_block,
+        envelope: result.envelope,
+    })
 }

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_model::{verify_job, Acceptance, Envelope, Expected, NodeId, Outcome, Signed};
+use adit_model::{Acceptance, Envelope, Expected, NodeId, Outcome, Signed, verify_job};
 use adit_unixfs::Block;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::discovery::{self, Found};
 use super::shared::Shared;
-use super::submit::{expire, run_here, Prepared};
+use super::submit::{Prepared, run_here};
 use super::talk::{self, Heard, Talk, Tell};
 use super::{evaluate, records};
 use crate::jobs::JobResult;
@@ -26,19 +26,9 @@ use crate::view::{Failure, Fault, JobState, LogStream, Plan, PlannedCandidate};
 /// Places the job and sees it through to its end.
 pub(crate) async fn place(shared: &Arc<Shared>, job: &Prepared) {
     let mut market = Market::new(shared, job);
-    let end = tokio::select! {
-        end = market.trade() => end,
-        () = job.record.cancel.cancelled() => {
-            market.leave().await;
-            job.record.fail(JobState::Cancelled, Failure::new(Fault::Requester, "cancelled"));
-            return;
-        }
-        () = tokio::time::sleep_until(job.deadline.into()) => {
-            market.leave().await;
-            expire(&job.record);
-            return;
-        }
-    };
+    let end = market.trade().await;
+    market.tell_story();
+    market.leave().await;
     if let Err((state, failure)) = end {
         job.record.fail(state, failure);
     }
@@ -116,11 +106,11 @@ impl<'a> Market<'a> {
                         match run_here(self.shared, self.job, why.into()).await {
                             Ok(()) => {
                                 self.placer.delivered(node);
-                                self.tell_story();
-                                self.leave().await;
                                 return Ok(());
                             }
-                            Err(not) if not.state != JobState::Failed => return Err((not.state, not.failure)),
+                            Err(not) if not.state != JobState::Failed => {
+                                return Err((not.state, not.failure));
+                            }
                             Err(not) => self.placer.failed(node, not.failure.reason),
                         }
                     }
@@ -135,10 +125,7 @@ impl<'a> Market<'a> {
                         self.found = discovery::start(self.shared, &self.job.record.task, strategy);
                         self.offer_of_this_node().await;
                     }
-                    Action::GiveUp(failure) => {
-                        self.tell_story();
-                        return Err((JobState::Failed, failure));
-                    }
+                    Action::GiveUp(failure) => return Err((JobState::Failed, failure)),
                 }
             }
             let waiting = if self.placer.is_resting() { JobState::Waiting } else { JobState::Placing };
@@ -183,6 +170,13 @@ impl<'a> Market<'a> {
                 Some(Found(candidates)) => self.placer.candidates(candidates),
                 None => self.placer.discovery_ended(),
             },
+            () = self.job.record.cancel.cancelled() => {
+                return Err((JobState::Cancelled, Failure::new(Fault::Requester, "cancelled")));
+            }
+            () = tokio::time::sleep_until(self.job.deadline.into()) => {
+                let late = "the job's time (--timeout) ran out before it had an outcome";
+                return Err((JobState::Expired, Failure::new(Fault::Requester, late)));
+            }
             () = tokio::time::sleep_until(wake.unwrap_or(far)) => {}
         }
         Ok(false)
@@ -229,7 +223,11 @@ impl<'a> Market<'a> {
             .and_then(|verified| {
                 let promise = verified.body();
                 let fits = promise.invocation == self.job.invocation.cid() && promise.node == node;
-                if fits { Ok(verified.into_signed()) } else { Err("it is about another job or node".to_owned()) }
+                if fits {
+                    Ok(verified.into_signed())
+                } else {
+                    Err("it is about another job or node".to_owned())
+                }
             });
         match checked {
             Ok(acceptance) => {
@@ -271,7 +269,9 @@ impl<'a> Market<'a> {
         if self.job.fetch_result {
             match super::results::fetch(self.shared, &outcome, node).await {
                 Ok(bytes) => moved += bytes,
-                Err(e) => tracing::warn!(job = %self.job.record.id, error = %e, "the result could not be fetched"),
+                Err(e) => {
+                    tracing::warn!(job = %self.job.record.id, error = %e, "the result could not be fetched")
+                }
             }
         }
         self.placer.delivered(node);
@@ -287,14 +287,14 @@ impl<'a> Market<'a> {
         let invocation = self.job.invocation.block();
         records::keep(self.shared, &self.job.task, invocation, &result.outcome_block, &result.envelope).await;
         stats.total_us = self.job.begun.elapsed().as_micros() as u64;
-        self.leave().await;
         self.job.record.finish(result, stats, Some(delivery.kept_until));
         true
     }
 
     /// Everything that a requester checks before believing a result.
     fn verify(&self, node: NodeId, delivery: &Delivery) -> Result<(Outcome, Vec<Block>), String> {
-        let envelope = Envelope::decode(&delivery.envelope).map_err(|e| format!("its receipt is none: {e}"))?;
+        let envelope =
+            Envelope::decode(&delivery.envelope).map_err(|e| format!("its receipt is none: {e}"))?;
         let outcome = Outcome::decode(&delivery.outcome).map_err(|e| format!("its outcome is none: {e}"))?;
         let expected = Expected {
             issuer: Some(self.shared.account()),
@@ -370,7 +370,14 @@ impl<'a> Market<'a> {
         if matches!(self.job.placement, Placement::Cost) {
             let wall_ms = self.job.deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
             let account = self.shared.account();
-            let offer = evaluate::offer(self.shared, &self.job.record.task, self.job.record.task_cid, &account, wall_ms, self.job.fresh);
+            let offer = evaluate::offer(
+                self.shared,
+                &self.job.record.task,
+                self.job.record.task_cid,
+                &account,
+                wall_ms,
+                self.job.fresh,
+            );
             let offer = offer.await.map_err(|refusal| refusal.detail);
             self.placer.local(self.shared.me(), offer);
         }

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_model::{Invocation, Signed, Task, TaskCid};
+use adit_model::{AccountId, Invocation, Signed, Task, TaskCid};
 use adit_net::{JobStream, NetEvent, NetEvents};
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 use super::evaluate;
-use super::execute::{execute, Execution};
+use super::execute::{Execution, execute};
 use super::shared::Shared;
 use super::submit::sign_acceptance;
 use crate::clock::unix_seconds;
 use crate::enclave::Place;
 use crate::host::{LostBid, Refusal, RefusalKind};
-use crate::jobs::{follow, Record};
+use crate::jobs::{Record, follow};
+use crate::placement::Bid;
 use crate::protocol::{
-    FromHost, FromRequester, HostAction, HostSide, InlineBlock, RunOrder, MAX_INLINE_BLOCKS, MAX_INLINE_BYTES, MAX_LOG,
+    FromHost, FromRequester, HostAction, HostSide, InlineBlock, MAX_INLINE_BLOCKS, MAX_INLINE_BYTES, MAX_LOG,
+    RunOrder,
 };
 use crate::view::{Failure, Fault, JobEvent, JobState, Role};
 
@@ -111,7 +113,7 @@ impl Host {
         let follow_up = match action {
             HostAction::Evaluate { task, issuer, wall_ms, fresh } => {
                 self.shared.counters.asked(now);
-                let offer = self.evaluate(&task, &issuer, wall_ms, fresh).await;
+                let offer = evaluate_ask(&self.shared, &task, &issuer, wall_ms, fresh).await;
                 match &offer {
                     Ok(_) => self.shared.counters.bid(now),
                     Err(refusal) => self.shared.counters.refused(now, refusal.kind),
@@ -160,18 +162,6 @@ impl Host {
         }
     }
 
-    async fn evaluate(
-        &self,
-        task: &[u8],
-        issuer: &adit_model::AccountId,
-        wall_ms: u64,
-        fresh: bool,
-    ) -> Result<crate::placement::Bid, Refusal> {
-        let cid = TaskCid::of_block(task);
-        let task = Task::decode(task).map_err(|e| Refusal::new(RefusalKind::Malformed, e.to_string()))?;
-        evaluate::offer(&self.shared, &task, cid, issuer, wall_ms, fresh).await
-    }
-
     /// Checks the order and starts the job; gives the signed Acceptance's block.
     fn start(&mut self, task_block: Bytes, order: RunOrder, fresh: bool) -> Result<Bytes, Refusal> {
         let shared = &self.shared;
@@ -180,11 +170,15 @@ impl Host {
             return Err(refuse(RefusalKind::Draining, "this node is stopping"));
         }
         let malformed = |e: String| Refusal::new(RefusalKind::Malformed, e);
-        let invocation = Signed::<Invocation>::decode(&order.invocation).map_err(|e| malformed(e.to_string()))?;
+        let invocation =
+            Signed::<Invocation>::decode(&order.invocation).map_err(|e| malformed(e.to_string()))?;
         let invocation = invocation.verify().map_err(|e| malformed(e.to_string()))?;
         let task_cid = TaskCid::of_block(&task_block);
         if invocation.body().task != task_cid {
-            return Err(refuse(RefusalKind::Malformed, "the invocation is for another task than was asked about"));
+            return Err(refuse(
+                RefusalKind::Malformed,
+                "the invocation is for another task than was asked about",
+            ));
         }
         let task = Task::decode(&task_block).map_err(|e| malformed(e.to_string()))?;
         let now = unix_seconds();
@@ -194,8 +188,8 @@ impl Host {
         }
         // The expiry was rounded up to a second, so it does not count against the longest time.
         let place = shared.slots.admit(&invocation.body().issuer, &task, (left - 1) * 1000, now)?;
-        let acceptance = sign_acceptance(shared, &invocation)
-            .map_err(|e| Refusal::new(RefusalKind::EnclaveDown, e))?;
+        let acceptance =
+            sign_acceptance(shared, &invocation).map_err(|e| Refusal::new(RefusalKind::EnclaveDown, e))?;
         if !shared.replays.is_new(invocation.body(), now) {
             return Err(refuse(RefusalKind::Replayed, "this invocation was given to this host before"));
         }
@@ -257,6 +251,18 @@ impl Host {
             Some(_) => Vec::new(),
         }
     }
+}
+
+async fn evaluate_ask(
+    shared: &Shared,
+    task: &[u8],
+    issuer: &AccountId,
+    wall_ms: u64,
+    fresh: bool,
+) -> Result<Bid, Refusal> {
+    let cid = TaskCid::of_block(task);
+    let task = Task::decode(task).map_err(|e| Refusal::new(RefusalKind::Malformed, e.to_string()))?;
+    evaluate::offer(shared, &task, cid, issuer, wall_ms, fresh).await
 }
 
 async fn next(job: &mut Option<Running>) -> Option<JobEvent> {

@@ -1,7 +1,7 @@
 //! What all parts of a running node share.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use adit_model::{AccountId, NodeId};
 use adit_net::Net;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bandwidth::Budget;
 use super::directory::Directory;
 use super::replays::Replays;
 use super::talk::Streams;
@@ -23,7 +24,6 @@ use crate::jobs::Jobs;
 
 /// The parts of a node. Held behind one `Arc` by the handle and by every task.
 pub(crate) struct Shared {
-    pub(crate) dir: PathBuf,
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
     pub(crate) clock: Clock,
@@ -39,6 +39,11 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) streams: Streams,
     pub(crate) replays: Replays,
+    pub(crate) bandwidth: Budget,
+    /// How long jobs took here lately, in microseconds: a moving average.
+    pub(crate) job_us: AtomicU64,
+    /// Whether the disk has too little room left to take other people's jobs.
+    pub(crate) disk_low: AtomicBool,
     /// Cancelled when nothing new is to be taken on.
     pub(crate) draining: CancellationToken,
     /// Cancelled when everything is to end.
@@ -61,9 +66,25 @@ impl Shared {
         self.identity.account_id()
     }
 
+    /// A job took this long.
+    pub(crate) fn note_duration(&self, us: u64) {
+        // Two jobs that end at once may count as one; an average does not mind.
+        let old = self.job_us.load(Ordering::Relaxed);
+        self.job_us.store(old - old / 8 + us / 8, Ordering::Relaxed);
+    }
+
+    /// How long a job waits behind this many others, as far as the last ones tell.
+    pub(crate) fn queue_us(&self, ahead: u32) -> u64 {
+        u64::from(ahead) * self.job_us.load(Ordering::Relaxed) / self.config().slots() as u64
+    }
+
     /// Runs a task that the node cannot live without: if it panics or ends before the node stops,
     /// the node has failed.
-    pub(crate) fn critical(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn critical(
+        self: &Arc<Self>,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
             let ended = tokio::spawn(task).await;

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bandwidth::Budget;
 use super::shared::Shared;
-use super::{directory, serve, Node, StartError};
+use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Settings, Span};
-use crate::enclave::{program, Enclave, EnclaveOptions, Slots};
+use crate::enclave::{Enclave, EnclaveOptions, Slots, program};
 use crate::host::Rules;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
@@ -23,6 +24,8 @@ use crate::jobs::Jobs;
 const CODE_CACHE: u64 = 256 << 20;
 /// Outcomes that the enclave remembers: each takes about 400 bytes.
 const REMEMBERED: u32 = 16_384;
+/// How long a job is assumed to take before any has run.
+const FIRST_JOB_US: u64 = 250_000;
 /// After this the enclave lets idle workers go.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -54,7 +57,6 @@ impl Node {
         };
         let (enclave, supervisor) = Enclave::start(options, identity.node.clone(), stop.clone());
         let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
             identity,
             clock: Clock::default(),
             repo,
@@ -69,6 +71,9 @@ impl Node {
             directory: Default::default(),
             streams: Default::default(),
             replays: Default::default(),
+            bandwidth: Budget::new(config.host.bandwidth.0),
+            job_us: FIRST_JOB_US.into(),
+            disk_low: Default::default(),
             draining: CancellationToken::new(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -106,7 +111,8 @@ fn net_config(config: &Config, identity: &Identity, dir: &Path) -> Result<NetCon
     let listen = addresses("swarm.listen", &config.swarm.listen)?;
     let loopback_only = config.swarm.listen.iter().all(|a| a.contains("/127.0.0.1/") || a.contains("/::1/"));
     // A network of our own on loopback needs no reachability checks and no address filters.
-    let mut net = if loopback_only && !public { NetConfig::local(key, network) } else { NetConfig::new(key, network) };
+    let mut net =
+        if loopback_only && !public { NetConfig::local(key, network) } else { NetConfig::new(key, network) };
     net.listen = listen;
     net.bootstrap = addresses("swarm.bootstrap", &config.swarm.bootstrap)?;
     if net.bootstrap.is_empty() && public {
@@ -121,7 +127,7 @@ fn net_config(config: &Config, identity: &Identity, dir: &Path) -> Result<NetCon
 
 fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, StartError> {
     let parse = |text: &String| {
-        text.parse().map_err(|e: adit_net::MultiaddrError| StartError::Address {
+        text.parse::<Multiaddr>().map_err(|e| StartError::Address {
             key,
             text: text.clone(),
             reason: e.to_string(),

@@ -6,14 +6,17 @@ use std::time::Instant;
 use adit_model::{Acceptance, Amount, Invocation, Nonce, Signed, Verified};
 use bytes::Bytes;
 
-use super::execute::{execute, Execution, NotExecuted, Why};
+use super::execute::{Execution, NotExecuted, Why, execute};
 use super::shared::Shared;
-use super::{remote, RunError};
+use super::{RunError, remote};
 use crate::clock::unix_seconds;
 use crate::content::ProgramError;
 use crate::jobs::Record;
 use crate::request::{InvalidRequest, Placement, RunRequest};
 use crate::view::{Failure, Fault, JobState, Role};
+
+/// A queue that is shorter than asking others takes, in microseconds.
+const SHORT_QUEUE_US: u64 = 20_000;
 
 /// A job that is signed and known, and not yet placed.
 pub(crate) struct Prepared {
@@ -111,7 +114,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, job: Box<Prepared>) {
     let here = match job.placement {
         Placement::Local => Some("you asked for this node"),
         Placement::At(node) if node == shared.me() => Some("you named this node"),
-        Placement::Cost if has_everything(&shared, &job.record).await => {
+        Placement::Cost if is_cheapest_here(&shared, &job).await => {
             Some("this node itself holds the input and the code")
         }
         _ => None,
@@ -122,9 +125,16 @@ pub(crate) async fn drive(shared: Arc<Shared>, job: Box<Prepared>) {
     }
 }
 
-/// Whether this node can run the job without fetching anything: then nobody needs to be asked.
-async fn has_everything(shared: &Shared, record: &Record) -> bool {
+/// Whether this node can run the job without fetching anything, and soon: then nobody needs to be
+/// asked, because asking alone would cost more.
+async fn is_cheapest_here(shared: &Shared, job: &Prepared) -> bool {
     if shared.enclave.job_key().is_none() {
+        return false;
+    }
+    let record = &job.record;
+    let wall_ms = job.deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+    let queue = shared.slots.would_admit(&shared.account(), &record.task, wall_ms, unix_seconds());
+    if !queue.is_ok_and(|ahead| shared.queue_us(ahead) <= SHORT_QUEUE_US) {
         return false;
     }
     for root in record.task.roots() {
@@ -205,12 +215,4 @@ pub(crate) fn sign_acceptance(
         price: Amount(0),
     };
     Signed::sign(acceptance, &shared.identity.account).map_err(|e| e.to_string())
-}
-
-/// Ends a job as expired unless it has ended otherwise.
-pub(crate) fn expire(record: &Record) {
-    record.fail(
-        JobState::Expired,
-        Failure::new(Fault::Requester, "the job's time (--timeout) ran out before it had an outcome"),
-    );
 }

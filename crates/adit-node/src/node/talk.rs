@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_model::NodeId;
-use adit_net::{peer_of, JobStream, Net};
+use adit_net::{JobStream, Net, peer_of};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;

@@ -51,6 +51,7 @@ mod tests {
             rtt_us: Some(rtt_us),
             bandwidth: None,
             holds_inputs: false,
+            ask_early: false,
         }
     }
 

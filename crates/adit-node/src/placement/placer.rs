@@ -143,7 +143,8 @@ impl Placer {
         {
             return;
         }
-        let candidate = Candidate { node, rtt_us: Some(0), bandwidth: None, holds_inputs: false, ask_early: false };
+        let candidate =
+            Candidate { node, rtt_us: Some(0), bandwidth: None, holds_inputs: false, ask_early: false };
         let index = self.entry(candidate, true);
         if matches!(self.entries[index].phase, Phase::Out { for_good: true }) {
             return;

@@ -285,7 +285,13 @@ proptest! {
 #[test]
 fn a_local_offer_with_all_the_data_wins_without_asking() {
     let mut placer = Placer::new(Strategy::Cost, false, Limits::default(), Assumptions::default());
-    placer.candidates([Candidate { node: node(1), rtt_us: Some(50), bandwidth: None, holds_inputs: false, ask_early: false }]);
+    placer.candidates([Candidate {
+        node: node(1),
+        rtt_us: Some(50),
+        bandwidth: None,
+        holds_inputs: false,
+        ask_early: false,
+    }]);
     placer.local(node(0), Ok(Bid { bytes_missing: Some(0), ..Bid::default() }));
     let actions = placer.poll(0);
     assert!(matches!(&actions[..], [Action::Run { node: n, .. }] if *n == node(0)), "{actions:?}");

@@ -28,8 +28,10 @@ mod requester_side;
 mod schedules;
 
 pub use host_side::{HostAction, HostSide};
+pub(crate) use message::shorten;
 pub use message::{
-    FromHost, FromRequester, MAX_INLINE_BLOCKS, MAX_INLINE_BYTES, MAX_LOG, MessageError, RunOrder,
+    FromHost, FromRequester, InlineBlock, MAX_INLINE_BLOCKS, MAX_INLINE_BYTES, MAX_LOG, MessageError,
+    RunOrder,
 };
 pub use requester_side::{Delivery, RequesterEvent, RequesterSide};
 
