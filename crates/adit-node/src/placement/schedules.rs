@@ -78,6 +78,7 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
     }));
     placer.discovery_ended();
     for _ in 0..10_000 {
+        let mut searched = false;
         for action in placer.poll(now) {
             let mut later = |delay: Micros, input| {
                 serial += 1;
@@ -124,7 +125,7 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
                         in_hand = None;
                     }
                 }
-                Action::Discover => placer.discovery_ended(),
+                Action::Discover => searched = true,
                 Action::GiveUp(failure) => {
                     assert!(!failure.reason.is_empty());
                     report.gave_up = true;
@@ -133,6 +134,10 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
         }
         if report.gave_up || report.delivered_by.is_some() {
             break;
+        }
+        if searched {
+            placer.discovery_ended();
+            continue;
         }
         let next_input = queue.keys().next().map(|(at, _)| *at);
         let Some(next) = next_input.into_iter().chain(placer.next_wake()).min() else {
