@@ -68,12 +68,8 @@ pub struct Behaviour {
 
 impl Behaviour {
     fn handler(&mut self, peer: PeerId, id: ConnectionId) -> Handler {
-        let account = Arc::clone(
-            self.accounts
-                .lock()
-                .entry(peer)
-                .or_insert_with(|| PeerAccount::new(Arc::clone(&self.budgets), &self.config)),
-        );
+        let known = self.accounts.lock().get(&peer).cloned();
+        let account = known.unwrap_or_else(|| PeerAccount::new(Arc::clone(&self.budgets), &self.config));
         let link = Link::new(peer, id, account);
         self.nascent.insert(id, Arc::clone(&link));
         let (sender, answers) = mpsc::channel(ANSWERS_QUEUE);
@@ -139,7 +135,11 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { connection_id, .. }) => {
                 if let Some(link) = self.nascent.remove(&connection_id) {
+                    let (peer, account) = (link.peer, Arc::clone(&link.account));
                     self.notify(Notice::Opened(link));
+                    // From here on handles know the peer, and the engine does so before any
+                    // command that follows.
+                    self.accounts.lock().entry(peer).or_insert(account);
                 }
             }
             FromSwarm::ConnectionClosed(ConnectionClosed {

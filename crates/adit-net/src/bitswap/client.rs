@@ -275,6 +275,7 @@ impl Core {
 
     /// A session needs a block no more.
     pub(crate) fn unwant(&mut self, id: SessionId, cid: &Cid) {
+        self.unlist(id, cid);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.wants.remove(cid);
         }
@@ -282,8 +283,6 @@ impl Core {
         want.sessions.retain(|s| *s != id);
         if want.sessions.is_empty() {
             self.finish(cid, None);
-        } else {
-            self.unlist(id, cid);
         }
     }
 
@@ -337,15 +336,16 @@ impl Core {
 
     // ---- messages ----
 
-    /// Blocks came, whose hashes were checked. Answers what to do with each.
+    /// Blocks came, whose hashes were checked. Answers what to do with each. `unasked` counts
+    /// blocks, and bytes, that were not worth hashing.
     pub(crate) fn blocks(
         &mut self,
         id: PeerId,
         blocks: &[(Cid, usize)],
-        unhashed: usize,
+        unasked: (u32, usize),
         now: Instant,
     ) -> Vec<Verdict> {
-        let mut wrong = unhashed;
+        let (mut wrong, mut wrong_bytes) = unasked;
         let mut verdicts = Vec::with_capacity(blocks.len());
         for (cid, len) in blocks {
             let probed = self.answered(id, Some(cid), true);
@@ -365,13 +365,14 @@ impl Core {
                 verdicts.push(Verdict::Wanted);
             } else {
                 if !probed && !self.peer(id, now).expected_late(cid) {
-                    wrong += len.max(&1);
+                    wrong += 1;
+                    wrong_bytes += len;
                 }
                 verdicts.push(Verdict::Drop);
             }
         }
-        if wrong > 0 {
-            self.wrong(id, wrong, now);
+        if wrong > 0 || wrong_bytes > 0 {
+            self.wrong(id, wrong, wrong_bytes, now);
         }
         verdicts
     }
@@ -440,10 +441,10 @@ impl Core {
 
     /// Blocks nobody had asked for: a peer that lies about content can only show it this way,
     /// since what it sends is named by its real hash.
-    fn wrong(&mut self, id: PeerId, bytes: usize, now: Instant) {
+    fn wrong(&mut self, id: PeerId, count: u32, bytes: usize, now: Instant) {
         let penalty = self.config.penalty;
         let peer = self.peer(id, now);
-        if !peer.wrong(bytes, now, penalty) {
+        if !peer.wrong(count, bytes, now, penalty) {
             return;
         }
         tracing::debug!(peer = %id, "sends blocks that nobody asked for");

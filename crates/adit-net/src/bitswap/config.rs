@@ -13,12 +13,12 @@ pub(crate) const MAX_MESSAGE_IN: usize = 4 << 20;
 /// Answers stay under this, or hold a single block (which must fit [`MAX_MESSAGE_IN`]).
 pub(crate) const MAX_MESSAGE_OUT: usize = 2 << 20;
 
-/// Largest message from a connection on which nothing is wanted: a full wantlist (1024 entries of
-/// about 50 bytes, doubled for long CIDs) fits, smuggled blocks do not.
-pub(crate) const MAX_MESSAGE_UNASKED: usize = 128 << 10;
+/// Largest message from a connection on which nothing is wanted: a wantlist of 4096 entries of
+/// about 50 bytes fits, smuggled blocks hardly do.
+pub(crate) const MAX_MESSAGE_UNASKED: usize = 256 << 10;
 
-/// Largest block exchanged: one message minus room for its framing and prefix.
-pub(crate) const MAX_BLOCK: usize = MAX_MESSAGE_IN - 1024;
+/// Largest block exchanged: what a store takes.
+pub(crate) const MAX_BLOCK: usize = adit_store::MAX_BLOCK_LEN;
 
 /// Entries of one outgoing wantlist message.
 pub(crate) const MAX_ENTRIES_OUT: usize = 512;

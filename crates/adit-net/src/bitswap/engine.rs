@@ -4,7 +4,7 @@
 //! It owns all waiting readers. It ends when the behaviour is dropped; readers then get an error.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use super::{
     link::Link,
     receive::FromPeer,
     server::{ARRIVALS_QUEUE, Serving},
-    session::{Accounts, Command, HandleInner, Reply, Shared},
+    session::{Accounts, Command, Delivery, HandleInner, Reply, Shared},
     wire::{Entry, WantKind},
     writer::{self, Fetched, Stored},
 };
@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const MESSAGES_QUEUE: usize = 64;
 /// Events of one kind taken in one turn, so that one message can ask for what all of them want.
 const TURN: usize = 256;
+/// Blocks remembered as just stored: more than come between a look into the store and a want.
+const MAX_LATELY: usize = 4096;
 /// Provider searches at the same time, and for how long each.
 const MAX_SEARCHES: usize = 8;
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +64,7 @@ pub(super) fn start(
         sessions: HashMap::new(),
         open: HashMap::new(),
         probes: HashMap::new(),
+        lately: Lately::default(),
         asked: HashSet::new(),
         searches: FuturesUnordered::new(),
         search_slots: Arc::new(Semaphore::new(MAX_SEARCHES)),
@@ -86,7 +89,7 @@ pub(super) fn start(
         orders: orders_in,
         nascent: HashMap::new(),
         addresses: HashMap::new(),
-        out: std::collections::VecDeque::new(),
+        out: VecDeque::new(),
     };
     let inner = HandleInner {
         config,
@@ -116,6 +119,7 @@ struct Engine {
     sessions: HashMap<SessionId, Arc<Shared>>,
     open: HashMap<Cid, Open>,
     probes: HashMap<u64, oneshot::Sender<Vec<PeerId>>>,
+    lately: Lately,
     /// Peers whose link says that something is outstanding.
     asked: HashSet<PeerId>,
     searches: FuturesUnordered<BoxFuture<'static, (SessionId, Vec<PeerId>)>>,
@@ -141,6 +145,30 @@ struct Reader {
     waiters: Vec<(u64, oneshot::Sender<Reply>)>,
 }
 
+/// The blocks stored last. A reader may have looked into the store a moment too early.
+#[derive(Default)]
+struct Lately {
+    cids: HashSet<Cid>,
+    order: VecDeque<Cid>,
+}
+
+impl Lately {
+    fn add(&mut self, cid: Cid) {
+        if self.cids.insert(cid) {
+            self.order.push_back(cid);
+        }
+        if self.order.len() > MAX_LATELY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.cids.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, cid: &Cid) -> bool {
+        self.cids.contains(cid)
+    }
+}
+
 impl Open {
     fn reader(&mut self, session: SessionId) -> &mut Reader {
         let at = self.readers.iter().position(|r| r.session == session).unwrap_or_else(|| {
@@ -158,13 +186,17 @@ impl Engine {
         loop {
             let busy = self.core.is_busy();
             tokio::select! {
+                biased;
                 notice = inputs.notices.recv() => match notice {
                     Some(notice) => self.on_notice(notice, Instant::now()),
                     None => return,
                 },
                 Some(stored) = inputs.stored.recv() => self.on_stored(stored),
                 Some(message) = inputs.messages.recv() => self.on_message(message, Instant::now()),
-                Some(command) = inputs.commands.recv() => self.on_command(command, Instant::now()),
+                Some(command) = inputs.commands.recv() => {
+                    self.take_notices(&mut inputs.notices);
+                    self.on_command(command, Instant::now());
+                }
                 Some((session, peers)) = self.searches.next(), if !self.searches.is_empty() => {
                     self.core.found(session, peers, Instant::now());
                 }
@@ -182,6 +214,7 @@ impl Engine {
             }
             for _ in 0..TURN {
                 let Ok(command) = inputs.commands.try_recv() else { break };
+                self.take_notices(&mut inputs.notices);
                 self.on_command(command, now);
             }
             self.end_turn(now);
@@ -192,6 +225,13 @@ impl Engine {
     }
 
     // ---- what happens ----
+
+    /// A command may be about a peer that connected just before.
+    fn take_notices(&mut self, notices: &mut mpsc::UnboundedReceiver<Notice>) {
+        while let Ok(notice) = notices.try_recv() {
+            self.on_notice(notice, Instant::now());
+        }
+    }
 
     fn on_notice(&mut self, notice: Notice, now: Instant) {
         match notice {
@@ -235,7 +275,7 @@ impl Engine {
             return;
         }
         let sizes: Vec<(Cid, usize)> = received.blocks.iter().map(|(cid, data)| (*cid, data.len())).collect();
-        let verdicts = self.core.blocks(peer, &sizes, received.unhashed, now);
+        let verdicts = self.core.blocks(peer, &sizes, (received.unasked, received.unread), now);
         let mut wanted = Vec::with_capacity(received.blocks.len());
         for ((cid, data), verdict) in received.blocks.into_iter().zip(verdicts) {
             let Some(open) = self.open.get_mut(&cid) else { continue };
@@ -260,6 +300,9 @@ impl Engine {
 
     fn on_stored(&mut self, stored: Stored) {
         for Block { cid, data } in &stored.blocks {
+            if stored.result.is_ok() {
+                self.lately.add(*cid);
+            }
             let Some(open) = self.open.remove(cid) else { continue };
             for reader in open.readers {
                 let Some(shared) = self.sessions.get(&reader.session) else { continue };
@@ -269,7 +312,7 @@ impl Engine {
                     shared.unclaimed.lock().put(*cid, data.clone(), limit);
                 }
                 for (_, reply) in reader.waiters {
-                    let result = stored.result.clone().map(|()| data.clone());
+                    let result = stored.result.clone().map(|()| Delivery::Block(data.clone()));
                     // A reader that went away meanwhile needs nothing.
                     let _ = reply.send(result.map_err(SourceError::Store));
                 }
@@ -296,11 +339,15 @@ impl Engine {
                     open.storing || !open.readers.is_empty()
                 });
             }
-            Command::Want { session, cid, waiter, reply } => {
+            Command::Want { session, cid, waiter, reply, insist } => {
                 let Some(shared) = self.sessions.get(&session) else { return };
                 // It may have come while the reader looked into the store.
                 if let Some(data) = shared.unclaimed.lock().take(&cid) {
-                    let _ = reply.send(Ok(data));
+                    let _ = reply.send(Ok(Delivery::Block(data)));
+                    return;
+                }
+                if !insist && self.lately.contains(&cid) {
+                    let _ = reply.send(Ok(Delivery::LookAgain));
                     return;
                 }
                 self.want(session, cid, Urgency::Now, now);
@@ -310,7 +357,8 @@ impl Engine {
             Command::Ahead { session, cids } => {
                 for cid in cids {
                     let Some(shared) = self.sessions.get(&session) else { return };
-                    if !shared.unclaimed.lock().contains(&cid) {
+                    let there = shared.unclaimed.lock().contains(&cid) || self.lately.contains(&cid);
+                    if !there {
                         self.want(session, cid, Urgency::Ahead, now);
                         self.open.entry(cid).or_default().reader(session).ahead = true;
                     }

@@ -31,8 +31,8 @@ pub(crate) struct Link {
     waker: AtomicWaker,
     /// Blocks asked for on this connection and not yet answered.
     outstanding: AtomicUsize,
-    /// When something was outstanding last, in milliseconds since `made`; what was cancelled then
-    /// may still be on its way.
+    /// Until when blocks may come, in milliseconds since `made`, though none is outstanding: what
+    /// was cancelled may still be on its way.
     asked_until: AtomicU64,
     made: Instant,
     /// A session counts on this peer: do not let the connection idle out.
@@ -60,6 +60,10 @@ impl Link {
 
     /// Queues wantlist entries; false if the peer has not taken any for far too long.
     pub(crate) fn push(&self, entries: Vec<Entry>) -> bool {
+        // A WANT-HAVE may be answered by a small block.
+        if entries.iter().any(|entry| !entry.cancel) {
+            self.expect_blocks();
+        }
         let mut outbox = self.outbox.lock();
         outbox.push(entries);
         let sane = outbox.len <= MAX_OUTBOX;
@@ -91,9 +95,13 @@ impl Link {
     pub(crate) fn set_outstanding(&self, count: usize) {
         let before = self.outstanding.swap(count, Ordering::Relaxed);
         if before > 0 {
-            let until = (self.made.elapsed() + LATE).as_millis() as u64;
-            self.asked_until.store(until, Ordering::Relaxed);
+            self.expect_blocks();
         }
+    }
+
+    fn expect_blocks(&self) {
+        let until = (self.made.elapsed() + LATE).as_millis() as u64;
+        self.asked_until.store(until, Ordering::Relaxed);
     }
 
     /// Whether large messages are expected: something is outstanding, or was a moment ago.

@@ -41,6 +41,8 @@ mod link;
 mod receive;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod writer;
 

@@ -38,8 +38,10 @@ pub(crate) struct FromPeer {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     pub(crate) blocks: Vec<(Cid, Bytes)>,
-    /// Bytes of blocks that nobody had asked for and that were not even hashed.
-    pub(crate) unhashed: usize,
+    /// Blocks that nobody had asked for and that were not even hashed.
+    pub(crate) unasked: u32,
+    /// Their bytes, and those of messages too large to be read.
+    pub(crate) unread: usize,
     pub(crate) haves: Vec<Cid>,
     pub(crate) dont_haves: Vec<Cid>,
     /// The message's share of the receive budget, until its blocks are stored.
@@ -48,7 +50,11 @@ pub(crate) struct Received {
 
 impl Received {
     fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.unhashed == 0 && self.haves.is_empty() && self.dont_haves.is_empty()
+        self.blocks.is_empty()
+            && self.unasked == 0
+            && self.unread == 0
+            && self.haves.is_empty()
+            && self.dont_haves.is_empty()
     }
 }
 
@@ -100,7 +106,7 @@ async fn message(stream: &mut Stream, inbound: &Inbound) -> io::Result<bool> {
     if !asked && len > MAX_MESSAGE_UNASKED {
         // Passed over in small steps: resetting the stream would silence Kubo for good.
         skip(stream, len, inbound).await?;
-        let received = Received { unhashed: len, ..Received::default() };
+        let received = Received { unread: len, ..Received::default() };
         deliver(inbound, received).await;
         return Ok(true);
     }
@@ -116,13 +122,14 @@ async fn message(stream: &mut Stream, inbound: &Inbound) -> io::Result<bool> {
         Received { haves: message.haves, dont_haves: message.dont_haves, ..Received::default() };
     for (prefix, data) in message.blocks {
         if !asked || data.len() > MAX_BLOCK {
-            received.unhashed += data.len();
+            received.unasked += 1;
+            received.unread += data.len();
             continue;
         }
         let data = if data.len() < len / COPY_BELOW { Bytes::copy_from_slice(&data) } else { data };
         match block_cid(prefix, &data) {
             Some(cid) => received.blocks.push((cid, data)),
-            None => received.unhashed += data.len(),
+            None => received.unread += data.len(),
         }
     }
     received.paid = Some(paid);

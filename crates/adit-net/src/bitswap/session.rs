@@ -45,6 +45,8 @@ pub(crate) enum Command {
         cid: Cid,
         waiter: u64,
         reply: oneshot::Sender<Reply>,
+        /// Else it may be sent back to the store.
+        insist: bool,
     },
     /// It does no more.
     Unwait {
@@ -68,7 +70,15 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) type Reply = Result<Bytes, SourceError>;
+pub(crate) type Reply = Result<Delivery, SourceError>;
+
+/// How a reader gets its block.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Block(Bytes),
+    /// It came into the store since the reader looked there.
+    LookAgain,
+}
 
 /// Bytes exchanged with a connected peer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -224,7 +234,7 @@ impl Session {
         self.shared.received.lock().clone()
     }
 
-    async fn fetch(&self, cid: &Cid) -> Reply {
+    async fn fetch(&self, cid: &Cid, insist: bool) -> Reply {
         if cid.hash().code() != SHA2_256 {
             let why = "only SHA2-256 blocks can be fetched and verified";
             return Err(StoreError::UnsupportedCid { cid: *cid, why }.into());
@@ -232,7 +242,7 @@ impl Session {
         let inner = &self.handle.inner;
         let (reply, answer) = oneshot::channel();
         let waiter = inner.number();
-        inner.send(Command::Want { session: self.id, cid: *cid, waiter, reply });
+        inner.send(Command::Want { session: self.id, cid: *cid, waiter, reply, insist });
         let unwait = OnDrop::new(|| {
             inner.send(Command::Unwait { session: self.id, cid: *cid, waiter });
         });
@@ -254,7 +264,16 @@ impl BlockSource for Session {
         if let Some(data) = self.handle.inner.store.get(cid).await? {
             return Ok(data);
         }
-        self.fetch(cid).await
+        if let Delivery::Block(data) = self.fetch(cid, false).await? {
+            return Ok(data);
+        }
+        if let Some(data) = self.handle.inner.store.get(cid).await? {
+            return Ok(data);
+        }
+        match self.fetch(cid, true).await? {
+            Delivery::Block(data) => Ok(data),
+            Delivery::LookAgain => unreachable!("it insisted"),
+        }
     }
 
     fn prefetch(&self, cids: &[Cid]) {

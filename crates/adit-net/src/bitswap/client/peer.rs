@@ -266,8 +266,8 @@ impl Peer {
     // ---- trust ----
 
     /// Notes unasked blocks; true if that is enough to leave the peer alone for a while.
-    pub(super) fn wrong(&mut self, bytes: usize, now: Instant, penalty: Duration) -> bool {
-        self.wrong += 1;
+    pub(super) fn wrong(&mut self, count: u32, bytes: usize, now: Instant, penalty: Duration) -> bool {
+        self.wrong += count;
         self.wrong_bytes += bytes;
         let enough = self.wrong >= MAX_WRONG || self.wrong_bytes >= MAX_WRONG_BYTES;
         if enough {

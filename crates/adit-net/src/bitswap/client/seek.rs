@@ -16,8 +16,9 @@ use super::{
 
 /// Pending wants of a session that are looked at in one turn for having nobody to ask.
 const MAX_SOUGHT: usize = 64;
-/// A peer that does not answer WANT-HAVE for this long is not waited for.
-const QUERY_PATIENCE: Duration = Duration::from_secs(3);
+/// Wants of a session that connected strangers are asked about at the same time: who has one of
+/// them becomes a candidate for all.
+const MAX_QUERIES: usize = 8;
 /// How long connected peers may take to say HAVE before a search for others starts.
 const SEARCH_DELAY: Duration = Duration::from_millis(500);
 
@@ -102,13 +103,14 @@ impl Core {
                 .filter(|cid| !self.has_taker(id, &self.wants[*cid]))
                 .copied()
                 .collect();
-            for cid in &lost {
-                if self.wants[cid].queried_at.is_none() {
-                    let usable = self.usable();
-                    self.query(*cid, usable);
-                    if let Some(want) = self.wants.get_mut(cid) {
-                        want.queried_at = Some(now);
-                    }
+            let open = |cid: &Cid| self.wants[cid].has_open_query(now);
+            let room = MAX_QUERIES.saturating_sub(lost.iter().filter(|cid| open(cid)).count());
+            let unqueried = lost.iter().filter(|cid| self.wants[*cid].queried_at.is_none());
+            for cid in unqueried.take(room).copied().collect::<Vec<_>>() {
+                let usable = self.usable();
+                self.query(cid, usable);
+                if let Some(want) = self.wants.get_mut(&cid) {
+                    want.queried_at = Some(now);
                 }
             }
             // A connected peer may still say HAVE, which spares the search.
@@ -220,14 +222,13 @@ impl Core {
     /// Whether everything that could be tried for a pending want was tried.
     fn is_exhausted(&self, id: SessionId, want: &Want, now: Instant) -> bool {
         let session = &self.sessions[&id];
-        let open_query =
-            !want.queried.is_empty() && want.queried_at.is_none_or(|at| now - at < QUERY_PATIENCE);
         let awaited = session
             .candidates
             .iter()
             .any(|id| want.may_ask(id) && self.peers.get(id).is_some_and(|p| p.is_awaited()));
         want.asked.is_empty()
-            && !open_query
+            && want.queried_at.is_some()
+            && !want.has_open_query(now)
             && !awaited
             && session.search.ended
             && !session.search.running

@@ -1,4 +1,8 @@
-//! The core under generated schedules.
+//! The core under generated schedules: networks of peers with their own tempers, messages that
+//! are late, lost, doubled and out of order, and connections that break.
+
+mod network;
+mod rules;
 
 use cid::Cid;
 use multihash::Multihash;

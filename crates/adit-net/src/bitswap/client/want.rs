@@ -1,6 +1,9 @@
 //! One wanted block.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use libp2p::PeerId;
 
@@ -24,6 +27,9 @@ pub(super) struct Ask {
 
 /// Nobody is asked for a block that this many others are being asked for.
 pub(super) const MAX_ASKS: usize = 2;
+
+/// A peer that does not answer WANT-HAVE for this long is not waited for.
+const QUERY_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Want {
@@ -62,6 +68,11 @@ impl Want {
         self.asked.len() < MAX_ASKS
             && !self.refused.contains(peer)
             && !self.asked.iter().any(|ask| ask.peer == *peer)
+    }
+
+    /// Whether somebody may still say HAVE.
+    pub(super) fn has_open_query(&self, now: Instant) -> bool {
+        !self.queried.is_empty() && self.queried_at.is_none_or(|at| now - at < QUERY_PATIENCE)
     }
 
     /// Forgets that a peer was asked; false if it was not.

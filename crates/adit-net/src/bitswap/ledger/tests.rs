@@ -21,12 +21,12 @@ fn resolve(ledger: &mut Ledger, size: impl Fn(usize) -> u64) {
 fn answers_hold_two_mebibytes_or_one_block() {
     let mut ledger = Ledger::new(100);
     ledger.apply((0..4).map(want).collect(), false);
-    resolve(&mut ledger, |n| if n == 3 { 3 << 20 } else { 1 << 20 });
+    resolve(&mut ledger, |n| if n == 3 { MAX_BLOCK as u64 } else { 1 << 20 });
     let sizes: Vec<Vec<usize>> = std::iter::from_fn(|| {
         ledger.has_answers().then(|| ledger.plan().blocks.iter().map(|(_, len)| *len).collect())
     })
     .collect();
-    assert_eq!(sizes, [vec![1 << 20], vec![1 << 20], vec![1 << 20], vec![3 << 20]]);
+    assert_eq!(sizes, [vec![1 << 20], vec![1 << 20], vec![1 << 20], vec![MAX_BLOCK]]);
     assert!(ledger.is_empty());
 }
 

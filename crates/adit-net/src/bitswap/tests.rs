@@ -1,0 +1,6 @@
+//! The whole exchange, between real swarms over loopback.
+
+mod hostile;
+mod network;
+mod raw;
+mod transfers;
