@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::context::{Context, path};
 use crate::exit::{Exit, Failure};
 use crate::output::escape::{Escaper, one_line};
-use crate::output::{Table, bytes, time};
+use crate::output::{Table, bytes, count, time};
 
 /// Arguments of `adit add`.
 #[derive(Debug, clap::Args)]
@@ -206,10 +206,9 @@ pub(crate) async fn stat(context: &Context, args: PathArgs) -> Result<(), Failur
     context.out.either(&stat, |out, stat| {
         out.line(format!("cid    {}", stat.cid))?;
         out.line(format!("kind   {}", one_line(&stat.kind)))?;
-        if let Some(size) = stat.size {
-            out.line(format!("size   {size} ({})", bytes(size)))?;
-        }
-        out.line(format!("block  {} bytes", stat.block))?;
+        out.line(format!("size   {} ({})", stat.size, bytes(stat.size)))?;
+        let spread = if stat.sharded { ", spread over several blocks" } else { "" };
+        out.line(format!("links  {}{spread}", count(stat.links)))?;
         if let Some(mode) = stat.mode {
             out.line(format!("mode   {mode:04o}"))?;
         }

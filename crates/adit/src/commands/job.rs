@@ -101,7 +101,7 @@ pub(crate) fn outcome(job: &JobView) -> Result<u8, Failure> {
     };
     match (&job.result, &job.failure) {
         (Some(ResultView::Ok { exit, .. }), _) => Ok(*exit),
-        (Some(ResultView::Error { error, detail }), _) => {
+        (Some(ResultView::Error { error, detail, .. }), _) => {
             failed(Exit::Failed, format!("the program failed ({error}): {detail}"))
         }
         (None, Some(failure)) => {
@@ -176,7 +176,7 @@ fn show(out: &Output, job: &JobView) -> Result<(), OutputError> {
             out.line(format!("stdout    {}", one_line(stdout)))?;
             out.line(format!("stderr    {}", one_line(stderr)))?;
         }
-        Some(ResultView::Error { error, detail }) => {
+        Some(ResultView::Error { error, detail, .. }) => {
             out.line(format!("error     {}: {}", one_line(error), one_line(detail)))?;
         }
         None => {}

@@ -28,7 +28,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Init(args) => done(init::init(context, args)),
         Command::Config(command) => done(config::config(context, command)),
         Command::Completions(args) => done(completions::completions(context, args)),
-        // This one owns its processes and runtime, and ends in its own way on ctrl-C.
+        // These two own their processes and runtimes, and end in their own way on ctrl-C.
         Command::Devnet(args) => done(devnet::devnet(context, args)),
         Command::Run(args) => client(run::run(context, *args)),
         Command::Add(args) => client(zero(files::add(context, args))),

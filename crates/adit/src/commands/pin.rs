@@ -1,8 +1,8 @@
 //! `adit pin`: what garbage collection leaves alone.
 
 use crate::context::Context;
-use crate::exit::Failure;
-use crate::output::Table;
+use crate::exit::{Exit, Failure};
+use crate::output::{Table, bytes, count, time};
 
 /// Subcommands of `adit pin`.
 #[derive(Debug, clap::Subcommand)]
@@ -19,6 +19,9 @@ pub(crate) enum Pin {
     Rm {
         /// A CID, or a path below one
         path: String,
+        /// Remove only the pin of this name; all pins of the content if not given
+        #[arg(long)]
+        name: Option<String>,
     },
     /// List what is kept
     Ls,
@@ -31,21 +34,31 @@ pub(crate) async fn pin(context: &Context, command: Pin) -> Result<(), Failure> 
     match command {
         Pin::Add { path, name } => {
             let cid = context.resolve(&client, &path).await?;
-            let pin = client.pin(&cid, name.as_deref()).await?;
-            out.either(&pin, |out, pin| out.line(pin.cid))?;
+            let pinned = client.pin(&cid, name.as_deref()).await?;
+            out.either(&pinned, |out, pinned| out.line(pinned.cid))?;
+            let (blocks, fetched) = (count(pinned.blocks), count(pinned.fetched));
+            out.note(format!("{blocks} blocks, {fetched} of them fetched ({})", bytes(pinned.bytes_fetched)));
         }
-        Pin::Rm { path } => {
+        Pin::Rm { path, name } => {
             let cid = context.resolve(&client, &path).await?;
-            client.unpin(&cid).await?;
-            out.either(&cid.to_string(), |out, cid| out.line(cid))?;
+            let removed = client.unpin(&cid, name.as_deref()).await?;
+            if removed == 0 {
+                return Err(Failure::new(Exit::NotFound, format!("{cid} is not pinned"))
+                    .hint("`adit pin ls` lists what is"));
+            }
+            out.either(&serde_json::json!({ "cid": cid.to_string(), "removed": removed }), |out, _| {
+                out.line(cid)
+            })?;
         }
         Pin::Ls => {
             let pins = client.pins().await?;
             if out.json() {
                 return Ok(out.document(&pins)?);
             }
-            let mut table = Table::new(["cid", "name"], "Nothing is pinned.");
-            pins.into_iter().for_each(|pin| table.row([pin.cid.to_string(), pin.name.unwrap_or_default()]));
+            let mut table = Table::new(["cid", "name", "kept until"], "Nothing is pinned.");
+            for pin in pins {
+                table.row([pin.cid.to_string(), pin.name, pin.expires.map(time).unwrap_or_default()]);
+            }
             table.print(out)?;
         }
     }

@@ -161,26 +161,35 @@ impl<'a> Screen<'a> {
     /// Shows what the events left out: what came too fast, or all of it when the job was remembered.
     async fn finish(&mut self, client: &Client, job: &JobView) -> Result<(), Failure> {
         self.clear();
-        if let Some(ResultView::Ok { stdout, stderr, .. }) = &job.result {
-            self.complete(client, stdout, stderr).await?;
-        }
+        let (stdout, stderr) = match &job.result {
+            Some(ResultView::Ok { stdout, stderr, .. }) => (Some(stdout), Some(stderr)),
+            // A program that trapped may have said why.
+            Some(ResultView::Error { stdout, stderr, .. }) => (stdout.as_ref(), stderr.as_ref()),
+            None => (None, None),
+        };
+        self.complete(client, LogStream::Stdout, stdout).await?;
+        self.complete(client, LogStream::Stderr, stderr).await?;
         let [stdout, stderr] = &mut self.streams;
         self.context.out.end_of_stderr(&mut stderr.escaper);
         Ok(self.context.out.end_of_stdout(&mut stdout.escaper)?)
     }
 
-    async fn complete(&mut self, client: &Client, stdout: &str, stderr: &str) -> Result<(), Failure> {
-        for (stream, content) in [(LogStream::Stdout, stdout), (LogStream::Stderr, stderr)] {
-            let shown = &self.streams[stream as usize];
-            let offset = shown.gap.unwrap_or(shown.bytes);
-            let complete = offset == shown.few.len() as u64 && cid_v1(RAW, &shown.few).to_string() == content;
-            if complete || client.stat(content).await?.size <= Some(offset) {
-                continue;
-            }
-            let mut pieces = client.cat(content, &RangeQuery { offset: Some(offset), length: None }).await?;
-            while let Some(piece) = pieces.next().await {
-                self.write(stream, &piece.map_err(files::broke_off)?)?;
-            }
+    async fn complete(
+        &mut self,
+        client: &Client,
+        stream: LogStream,
+        content: Option<&String>,
+    ) -> Result<(), Failure> {
+        let Some(content) = content else { return Ok(()) };
+        let shown = &self.streams[stream as usize];
+        let offset = shown.gap.unwrap_or(shown.bytes);
+        let complete = offset == shown.few.len() as u64 && cid_v1(RAW, &shown.few).to_string() == *content;
+        if complete || client.stat(content).await?.size <= offset {
+            return Ok(());
+        }
+        let mut pieces = client.cat(content, &RangeQuery { offset: Some(offset), length: None }).await?;
+        while let Some(piece) = pieces.next().await {
+            self.write(stream, &piece.map_err(files::broke_off)?)?;
         }
         Ok(())
     }
