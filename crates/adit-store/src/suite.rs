@@ -203,3 +203,26 @@ async fn a_located_file_is_readable_only() {
     assert!(file.write_at(b"x", 0).is_err(), "a guest's host could change blocks");
     assert!((&*file).read(&mut [0; 1]).is_ok());
 }
+
+/// Whoever awaits these in a spawned task needs them to be `Send`; this compiles or it does not.
+#[allow(dead_code)]
+fn futures_are_send(repo: &crate::Repo, store: &Arc<dyn BlockStore>, source: &dyn BlockSource, cid: &Cid) {
+    use std::path::Path;
+
+    use crate::{PinOptions, car, export, import};
+
+    fn send<T: Send>(_: T) {}
+    let (path, options) = (Path::new(""), import::ImportOptions::default());
+    send(import::path(store, path, &options));
+    send(import::reader(store, tokio::io::empty(), &options));
+    send(import::bytes(store, Vec::new(), &options));
+    send(export::resolve(source, &(*cid).into()));
+    send(export::ls(source, cid, 1));
+    send(export::cat(source, cid, export::Range::ALL));
+    send(export::read(source, cid, 1));
+    send(export::get(source, cid, path, export::GetOptions::default()));
+    send(car::import(&**store, tokio::io::empty()));
+    send(repo.pin(cid, source, PinOptions::default()));
+    send(repo.gc());
+    send(repo.verify(crate::OnCorrupt::Report));
+}

@@ -18,6 +18,16 @@ const SCANNED: TableDefinition<(), (u32, u64)> = TableDefinition::new("scanned-1
 /// Page cache of the index. The kernel caches its pages too, so a small one does.
 const CACHE: usize = 16 << 20;
 
+/// Whether opening failed for what is in the file, not for the file system's reasons.
+fn is_damage(error: &redb::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
 /// The point in the log up to which the index is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct LogPosition {
@@ -47,7 +57,7 @@ impl Index {
     pub(crate) fn open(medium: Arc<dyn Medium>) -> Result<Self, StoreError> {
         let database = match Self::open_database(&*medium) {
             Ok(database) => database,
-            Err(error @ (redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_))) => {
+            Err(error) if is_damage(&error) => {
                 tracing::warn!(%error, "the block index is damaged: rebuilding it from the segments");
                 medium.set_database_aside(NAME).map_err(StoreError::io("set the index aside"))?;
                 Self::open_database(&*medium).map_err(StoreError::index("make the index"))?
@@ -154,9 +164,9 @@ impl Index {
             {
                 let mut blocks = write.open_table(BLOCKS)?;
                 for (key, place) in &change.remove {
-                    let same = blocks.get(&key.0)?.is_some_and(|old| *old.value() == place.to_bytes());
-                    if same {
-                        blocks.remove(&key.0)?;
+                    let old = blocks.remove(&key.0)?.map(|old| *old.value());
+                    if let Some(other) = old.filter(|old| *old != place.to_bytes()) {
+                        blocks.insert(&key.0, &other)?;
                     }
                 }
                 for (key, place) in &change.insert {

@@ -122,12 +122,24 @@ impl Medium for OsMedium {
 
     fn open_database(&self, name: &str, cache: usize) -> Result<Database, redb::Error> {
         let path = self.dir.join(name);
-        let fresh = !path.exists();
-        let database = Database::builder().set_cache_size(cache).create(&path)?;
-        if fresh {
-            sync_dir(&self.dir).map_err(redb::StorageError::from)?;
+        if !path.exists() {
+            // A database whose making was interrupted would not open, so it gets its name last.
+            let fresh = self.dir.join(format!("{name}.new"));
+            match fs::remove_file(&fresh) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(redb::StorageError::from(error).into());
+                }
+                _ => {}
+            }
+            drop(Database::create(&fresh)?);
+            let name_it = || {
+                File::open(&fresh)?.sync_all()?;
+                fs::rename(&fresh, &path)?;
+                sync_dir(&self.dir)
+            };
+            name_it().map_err(redb::StorageError::from)?;
         }
-        Ok(database)
+        Ok(Database::builder().set_cache_size(cache).create(&path)?)
     }
 
     fn set_database_aside(&self, name: &str) -> io::Result<()> {

@@ -13,6 +13,8 @@ mod read;
 mod reclaim;
 mod recovery;
 mod segments;
+#[cfg(test)]
+mod simulated;
 mod state;
 mod writer;
 
@@ -33,6 +35,8 @@ use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+#[cfg(test)]
+pub(crate) use self::simulated::SimulatedDisk;
 use self::{
     index::Index,
     read::Found,

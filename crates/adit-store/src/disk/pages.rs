@@ -63,9 +63,15 @@ impl Pages {
         unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast::<u8>(), len) }
     }
 
-    /// Forgets the bytes, and the memory if it was more than a small flush needs.
+    /// Forgets the bytes.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
+    }
+
+    /// Gives the memory back while there is nothing to write.
+    pub(crate) fn shrink(&mut self) {
+        debug_assert!(self.is_empty());
+        self.pages = Vec::new();
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Writer {
     unindexed_bytes: u64,
     /// Written since the last sync.
     dirty: bool,
+    /// A sync failed: nothing is written any more.
+    failed: Option<StoreError>,
     staging: Pages,
 }
 
@@ -90,6 +92,7 @@ impl Writer {
             unindexed: Vec::new(),
             unindexed_bytes: 0,
             dirty: false,
+            failed: None,
             staging: Pages::new(),
         }
     }
@@ -131,6 +134,9 @@ impl Writer {
             {
                 tracing::warn!(%error, "the block index could not be brought up to date");
             }
+            if timed_out {
+                self.staging.shrink();
+            }
             if closing {
                 return;
             }
@@ -140,11 +146,13 @@ impl Writer {
     /// Writes a batch into segments, leaving out what the index has. On failure the blocks stay
     /// buffered and readable, and the next flush tries again.
     fn flush(&mut self, batch: Vec<Record>) -> Result<(), StoreError> {
-        if batch.is_empty() {
-            return Ok(());
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
         }
-        if let Some(failed) = self.shared.state.lock().failed.clone() {
-            return Err(failed);
+        if batch.is_empty() {
+            // Whatever was in the way, nothing is stuck any more.
+            self.shared.state.lock().stuck = None;
+            return Ok(());
         }
         let result = self.write_new(&batch);
         let mut state = self.shared.state.lock();
@@ -299,6 +307,10 @@ impl Writer {
     /// Makes everything written durable. After a failure nothing more is taken: the kernel may
     /// have dropped the pages, and only reading the disk afresh can tell.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(failed) = &self.failed {
+            // Asking the kernel again would get a yes that means nothing.
+            return Err(failed.clone());
+        }
         if !self.dirty {
             return Ok(());
         }
@@ -310,7 +322,9 @@ impl Writer {
             }
             Err(source) => {
                 let error = StoreError::Failed { source: Arc::new(source) };
+                self.failed = Some(error.clone());
                 self.shared.state.lock().failed = Some(error.clone());
+                self.shared.room.notify_waiters();
                 Err(error)
             }
         }
@@ -330,7 +344,9 @@ impl Writer {
             return Ok(());
         }
         self.sync()?;
-        let insert = std::mem::take(&mut self.unindexed);
+        let mut insert = std::mem::take(&mut self.unindexed);
+        // In the order of the tree; of two entries for one key the later one stays the later.
+        insert.sort_by_key(|(key, _)| *key);
         let change = IndexChange { insert, scanned: Some(self.position()), ..IndexChange::default() };
         let result = self.shared.index.commit(&change);
         if let Err(error) = result {

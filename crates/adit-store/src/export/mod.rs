@@ -12,10 +12,11 @@ use adit_unixfs::{
     IpfsPath,
     read::{Entry, Lister, ReadError, ResolveStep, Resolver, Stat},
 };
+use bytes::{Bytes, BytesMut};
 use cid::Cid;
 
 pub use self::{
-    cat::{Range, cat},
+    cat::{Cat, Range, cat},
     get::{GetError, GetOptions, Got, Omitted, get},
 };
 use crate::{BlockSource, SourceError};
@@ -34,6 +35,8 @@ pub enum ExportError {
     Read(Box<ReadError>),
     #[error("the range begins at byte {from}, and the file has {size}")]
     Range { from: u64, size: u64 },
+    #[error("{cid} has {size} bytes; at most {max} are accepted here")]
+    TooLarge { cid: Cid, size: u64, max: u64 },
 }
 
 impl From<ReadError> for ExportError {
@@ -69,4 +72,19 @@ pub async fn ls(source: &dyn BlockSource, cid: &Cid, max_entries: usize) -> Resu
         entries.extend(lister.supply(&source.block(&want).await?)?);
     }
     Ok(adit_unixfs::read::sorted(entries))
+}
+
+/// A whole file in memory, an error where it has more than `max` bytes.
+pub async fn read(source: &dyn BlockSource, cid: &Cid, max: u64) -> Result<Bytes, ExportError> {
+    use futures::TryStreamExt;
+    let file = cat(source, cid, Range::ALL).await?;
+    if file.size > max {
+        return Err(ExportError::TooLarge { cid: *cid, size: file.size, max });
+    }
+    let whole = BytesMut::with_capacity(file.size as usize);
+    let append = |mut whole: BytesMut, part: Bytes| async move {
+        whole.extend_from_slice(&part);
+        Ok(whole)
+    };
+    Ok(file.content.try_fold(whole, append).await?.freeze())
 }

@@ -43,10 +43,6 @@ impl BlockSet {
         self.0.contains(&Self::half(key))
     }
 
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -13,6 +13,8 @@ mod pins;
 mod verify;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{path::Path, sync::Arc};
