@@ -20,7 +20,11 @@ const ROUNDS: u64 = 12;
 /// Content that is different for each round and step, and partly shared.
 fn content(round: u64, step: u64) -> Vec<u8> {
     let mut data = vec![(step % 7) as u8; 200_000];
-    data.extend((round * 1_000_000 + step).to_le_bytes().repeat(if step % 10 == 0 { 200_000 } else { 300 }));
+    data.extend((round * 1_000_000 + step).to_le_bytes().repeat(if step.is_multiple_of(10) {
+        200_000
+    } else {
+        300
+    }));
     data
 }
 
@@ -43,7 +47,7 @@ async fn child(dir: &Path, round: u64) -> ! {
         repo.pin_leased(&imported.root, &lease, PinOptions::default()).await.unwrap();
         drop(lease);
         println!("pinned {step} {}", imported.root);
-        if step % 3 == 0 {
+        if step.is_multiple_of(3) {
             println!("unpinning {}", imported.root);
             repo.unpin(&imported.root, None).unwrap();
         }

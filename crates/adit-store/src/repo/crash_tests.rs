@@ -107,7 +107,7 @@ async fn power_loss_at_every_operation_loses_nothing_acknowledged() {
         for seed in [at, at ^ 0xffff] {
             check(&disk.after_power_loss(seed), &promised, &format!("power loss at {at}, seed {seed}")).await;
         }
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             check(&disk.after_kill(), &promised, &format!("kill at {at}")).await;
         }
     }

@@ -278,7 +278,7 @@ async fn collections_beside_adds_and_pins_lose_nothing() {
                 let pin = PinOptions { name: format!("{adder}-{round}"), ..PinOptions::default() };
                 repo.pin_leased(&imported.root, &lease, pin).await.unwrap();
                 drop(lease);
-                if round % 3 == 0 {
+                if round.is_multiple_of(3) {
                     assert_eq!(repo.unpin(&imported.root, Some(&format!("{adder}-{round}"))).unwrap(), 1);
                 } else {
                     roots.push(imported.root);
