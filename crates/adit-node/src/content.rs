@@ -150,10 +150,15 @@ pub(crate) enum ProgramError {
 }
 
 impl Programs {
+    /// How the program is called, if it was looked at before.
+    pub(crate) fn known(&self, code: &Cid) -> Option<Abi> {
+        self.known.lock().get(code).copied()
+    }
+
     /// How the program is called, from its first eight bytes.
     pub(crate) async fn abi(&self, source: &dyn BlockSource, code: &Cid) -> Result<Abi, ProgramError> {
-        if let Some(abi) = self.known.lock().get(code) {
-            return Ok(*abi);
+        if let Some(abi) = self.known(code) {
+            return Ok(abi);
         }
         // WebAssembly binary format: magic, then a version whose upper half is the layer.
         let abi = match head(source, code).await? {

@@ -231,7 +231,7 @@ impl<'a> Run<'a, '_> {
                     finished.blocks.iter().map(|(cid, data)| Block { cid: *cid, data: data.clone() });
                 put(self.around.store, inline.collect()).await?;
                 if let Some(envelope) = finished.receipt.take() {
-                    return Ok(Some(Ok(self.ended(finished, envelope))));
+                    return Ok(Some(Ok(ended(*finished, envelope))));
                 }
                 self.finished = Some(finished);
                 let mut frame = Vec::new();
@@ -241,7 +241,7 @@ impl<'a> Run<'a, '_> {
             FromEnclave::Receipt { envelope } => {
                 let finished =
                     self.finished.take().ok_or_else(|| out_of_turn("a receipt before the outcome"))?;
-                return Ok(Some(Ok(self.ended(finished, envelope))));
+                return Ok(Some(Ok(ended(*finished, envelope))));
             }
             FromEnclave::Failed { kind, detail } => return Ok(Some(Err(failure(kind, detail)))),
             FromEnclave::Want(_) | FromEnclave::Finished(_) => {
@@ -249,10 +249,6 @@ impl<'a> Run<'a, '_> {
             }
         }
         Ok(None)
-    }
-
-    fn ended(&self, finished: Box<Finished>, envelope: Bytes) -> Box<Ended> {
-        Box::new(Ended { finished: *finished, envelope })
     }
 
     /// Answers wants: what is here at once, what is not from the network when it comes.
@@ -282,11 +278,14 @@ impl<'a> Run<'a, '_> {
                     let patience = self.around.fetch_timeout;
                     for (ticket, cid) in missing {
                         self.open.push(Box::pin(async move {
-                            let fetched = tokio::time::timeout(patience, fetch.block(&cid)).await;
-                            let fetched = fetched.unwrap_or_else(|_| {
-                                let reason = format!("nobody delivered it within {} s", patience.as_secs());
-                                Err(SourceError::Unavailable { cid, reason })
-                            });
+                            let fetched = match tokio::time::timeout(patience, fetch.block(&cid)).await {
+                                Ok(fetched) => fetched,
+                                Err(_) => {
+                                    let reason =
+                                        format!("nobody delivered it within {} s", patience.as_secs());
+                                    Err(SourceError::Unavailable { cid, reason })
+                                }
+                            };
                             (ticket, cid, fetched)
                         }));
                     }
@@ -326,6 +325,10 @@ impl<'a> Run<'a, '_> {
         };
         put(self.around.store, blocks).await
     }
+}
+
+fn ended(finished: Finished, envelope: Bytes) -> Box<Ended> {
+    Box::new(Ended { finished, envelope })
 }
 
 async fn put(store: &dyn BlockStore, blocks: Vec<Block>) -> Result<(), Failure> {

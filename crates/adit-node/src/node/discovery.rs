@@ -48,7 +48,7 @@ pub(crate) fn start(shared: &Arc<Shared>, task: &Task, strategy: Strategy) -> mp
             let roots: Vec<Cid> =
                 task.inputs.values().map(|i| *i.root()).chain(task.stdin).take(ROOTS).collect();
             let few = known.len() <= FEW;
-            let all = known.values().cloned().map(|c| Candidate { ask_early: few, ..c }).collect();
+            let all = known.values().map(|c| Candidate { ask_early: few, ..c.clone() }).collect();
             let _ = found.try_send(Found(all));
             // Without inputs nobody holds them: whoever has the code says so in its bid.
             if !roots.is_empty() {

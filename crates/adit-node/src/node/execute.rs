@@ -9,7 +9,7 @@ use adit_wire::session::{MAX_PUSHED, Start};
 use bytes::Bytes;
 use cid::Cid;
 
-use super::bandwidth::Limited;
+use super::fetch::Fetch;
 use super::records;
 use super::shared::Shared;
 use crate::clock::unix_seconds;
@@ -110,18 +110,17 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
     let lease = shared.repo.lease("job");
     record.task.roots().for_each(|root| lease.protect(*root));
     let store = lease.store();
-    let fetch = shared.net.session(job.hints.clone());
+    let fetch = Fetch::new(&shared.net, std::mem::take(&mut job.hints), &shared.bandwidth);
     let started = session.session().start(order).await.map_err(|failure| NotExecuted {
         state: JobState::Failed,
         failure,
         again: true,
     })?;
-    let limited = Limited { source: &fetch, budget: &shared.bandwidth };
     let log = |stream, bytes| record.log(stream, bytes);
     let Span(fetch_timeout) = shared.config().jobs.fetch_timeout;
-    let around = Surroundings { store: &*store, fetch: Some(&limited), fetch_timeout, log: &log, cancel };
+    let around = Surroundings { store: &*store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
     let end = session.session().finish(started, &around).await;
-    let moved = fetch.received().values().sum();
+    let moved = fetch.received();
     match end {
         JobEnd::Ended(last) => {
             session.give_back();

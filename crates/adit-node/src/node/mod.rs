@@ -8,13 +8,13 @@
 //! A job's way through the code: `submit` (sign, record) → `remote` and `discovery` (place) →
 //! `talk` ⇄ `serve` (the two ends of the job protocol) → `execute` (run on an enclave session).
 
-mod bandwidth;
 mod directory;
 mod discovery;
 mod doctor;
 mod error;
 mod evaluate;
 mod execute;
+mod fetch;
 mod records;
 mod remote;
 mod replays;

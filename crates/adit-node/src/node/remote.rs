@@ -47,13 +47,13 @@ pub(crate) async fn plan(shared: &Arc<Shared>, job: &Prepared) -> Plan {
         .placer
         .ranking()
         .into_iter()
-        .map(|(candidate, local, bid, cost_us, reason)| PlannedCandidate {
-            node: candidate.node,
-            local,
-            bid: bid.cloned(),
-            refused: reason.map(str::to_owned),
-            rtt_us: candidate.rtt_us.unwrap_or_default(),
-            cost_us,
+        .map(|ranked| PlannedCandidate {
+            node: ranked.candidate.node,
+            local: ranked.local,
+            bid: ranked.bid.cloned(),
+            refused: ranked.reason.map(str::to_owned),
+            rtt_us: ranked.candidate.rtt_us.unwrap_or_default(),
+            cost_us: ranked.cost_us,
         })
         .collect();
     Plan { task: job.record.task_cid, candidates, why }
@@ -66,7 +66,7 @@ struct Market<'a> {
     job: &'a Prepared,
     placer: Placer,
     talks: HashMap<NodeId, Talk>,
-    heard: mpsc::Receiver<(NodeId, Heard)>,
+    heard: talk::Reports,
     heard_by: mpsc::Sender<(NodeId, Heard)>,
     found: mpsc::Receiver<Found>,
     acceptance: Option<Signed<Acceptance>>,

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bandwidth::Budget;
 use super::directory::Directory;
+use super::fetch::Budget;
 use super::replays::Replays;
 use super::talk::Streams;
 use crate::clock::Clock;

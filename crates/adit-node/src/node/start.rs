@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bandwidth::Budget;
+use super::fetch::Budget;
 use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;

@@ -96,6 +96,9 @@ pub(crate) async fn build(shared: &Arc<Shared>, request: RunRequest) -> Result<P
 
 async fn abi_of(shared: &Shared, request: &RunRequest) -> Result<adit_model::Abi, RunError> {
     let cid = request.code;
+    if let Some(abi) = shared.programs.known(&cid) {
+        return Ok(abi);
+    }
     let source = shared.net.session(Vec::new());
     let patience = request.timeout.min(shared.config().jobs.fetch_timeout.0);
     match tokio::time::timeout(patience, shared.programs.abi(&source, &cid)).await {

@@ -45,10 +45,16 @@ pub(crate) enum Heard {
     Violation(String),
 }
 
+/// A stream, what may be said on it, and since when nobody uses it.
+type Kept = (JobStream, RequesterSide, Instant);
+
+/// What conversations report, with whose it is.
+pub(crate) type Reports = mpsc::Receiver<(NodeId, Heard)>;
+
 /// Open streams between jobs. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
-    kept: Arc<Mutex<HashMap<NodeId, Vec<(JobStream, RequesterSide, Instant)>>>>,
+    kept: Arc<Mutex<HashMap<NodeId, Vec<Kept>>>>,
 }
 
 impl Streams {
@@ -120,7 +126,7 @@ pub(crate) fn ask(
 }
 
 /// A queue of the right size for [`ask`].
-pub(crate) fn queue() -> (mpsc::Sender<(NodeId, Heard)>, mpsc::Receiver<(NodeId, Heard)>) {
+pub(crate) fn queue() -> (mpsc::Sender<(NodeId, Heard)>, Reports) {
     mpsc::channel(QUEUE)
 }
 

@@ -23,7 +23,7 @@ use adit_model::{Amount, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub use cost::{Assumptions, cost};
-pub use placer::{Action, Limits, Placer, Strategy};
+pub use placer::{Action, Limits, Placer, Ranked, Strategy};
 
 /// What a node offers for a job: facts about itself that it alone knows.
 ///

@@ -102,6 +102,21 @@ struct Entry {
     attempt: Option<usize>,
 }
 
+/// One line of [`Placer::ranking`].
+#[derive(Clone, Copy, Debug)]
+pub struct Ranked<'a> {
+    /// The candidate.
+    pub candidate: &'a Candidate,
+    /// Whether it is this node.
+    pub local: bool,
+    /// Its offer, if it made one.
+    pub bid: Option<&'a Bid>,
+    /// The offer's cost in microseconds.
+    pub cost_us: Option<u64>,
+    /// Why it made none.
+    pub reason: Option<&'a str>,
+}
+
 /// Places one job. See the module's text.
 #[derive(Debug)]
 pub struct Placer {
@@ -290,14 +305,17 @@ impl Placer {
     }
 
     /// Candidates with their offers, best first: what a dry run shows.
-    pub fn ranking(&self) -> Vec<(&Candidate, bool, Option<&Bid>, Option<u64>, Option<&str>)> {
+    pub fn ranking(&self) -> Vec<Ranked<'_>> {
         let mut order: Vec<&Entry> = self.entries.iter().collect();
         order.sort_by_key(|e| (e.bid.is_none(), self.key(e)));
         order
             .into_iter()
-            .map(|e| {
-                let reason = e.attempt.and_then(|line| self.attempts[line].reason.as_deref());
-                (&e.candidate, e.local, e.bid.as_ref(), e.cost, reason)
+            .map(|e| Ranked {
+                candidate: &e.candidate,
+                local: e.local,
+                bid: e.bid.as_ref(),
+                cost_us: e.cost,
+                reason: e.attempt.and_then(|line| self.attempts[line].reason.as_deref()),
             })
             .collect()
     }

@@ -99,7 +99,7 @@ proptest! {
                     actions.extend(side.decided(Err(Refusal::new(RefusalKind::Busy, "full")), now));
                 }
                 Step::Accept => actions.extend(side.accepted(Bytes::new(), now)),
-                Step::RefuseOrder if !matches!(side.next_wake(), Some(_)) => {
+                Step::RefuseOrder if side.next_wake().is_none() => {
                     let refusal = side.refused(Refusal::new(RefusalKind::Expired, "late"));
                     job &= refusal.is_none();
                     actions.extend(refusal);

@@ -1,7 +1,9 @@
-//! The operator's limit on what fetching jobs' data may take of the line.
+//! How a job gets what the store lacks: from the network, within the operator's bandwidth.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use adit_net::{Net, PeerId, Session};
 use adit_store::{BlockSource, SourceError};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,16 +41,35 @@ impl Budget {
     }
 }
 
-/// A source that keeps to a budget.
-pub(crate) struct Limited<'a, S> {
-    pub(crate) source: &'a S,
-    pub(crate) budget: &'a Budget,
+/// A job's way to missing blocks. Most jobs miss nothing, so the network hears of it only when
+/// something is.
+pub(crate) struct Fetch<'a> {
+    net: &'a Net,
+    hints: Vec<PeerId>,
+    budget: &'a Budget,
+    session: OnceLock<Session>,
+}
+
+impl<'a> Fetch<'a> {
+    /// A way to blocks that these peers are likely to have.
+    pub(crate) fn new(net: &'a Net, hints: Vec<PeerId>, budget: &'a Budget) -> Self {
+        Fetch { net, hints, budget, session: OnceLock::new() }
+    }
+
+    /// Bytes of blocks that came over the network.
+    pub(crate) fn received(&self) -> u64 {
+        self.session.get().map_or(0, |session| session.received().values().sum())
+    }
+
+    fn session(&self) -> &Session {
+        self.session.get_or_init(|| self.net.session(self.hints.clone()))
+    }
 }
 
 #[async_trait]
-impl<S: BlockSource> BlockSource for Limited<'_, S> {
+impl BlockSource for Fetch<'_> {
     async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
-        let block = self.source.block(cid).await?;
+        let block = self.session().block(cid).await?;
         let wait = self.budget.spend(block.len(), Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -59,7 +80,7 @@ impl<S: BlockSource> BlockSource for Limited<'_, S> {
     fn prefetch(&self, cids: &[Cid]) {
         // What is fetched ahead could not be held back any more.
         if self.budget.rate == 0 {
-            self.source.prefetch(cids);
+            self.session().prefetch(cids);
         }
     }
 }
