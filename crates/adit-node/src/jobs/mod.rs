@@ -68,30 +68,23 @@ impl Jobs {
 
     /// Takes a new job in. `false` if there is one of that name already.
     pub(crate) fn add(&self, record: &Arc<Record>) -> bool {
-        let mut index = self.inner.index.lock();
-        if index.jobs.contains_key(&record.id) {
-            return false;
-        }
-        index.jobs.insert(record.id, Arc::clone(record));
-        index.order.push_back(record.id);
-        index.unwritten.push(Arc::clone(record));
-        index.shrink();
-        true
+        self.inner.index.lock().add(record)
     }
 
-    /// The job that was asked for with this key; else remembers the key for `id`.
-    pub(crate) fn claim_key(&self, key: &str, id: JobId) -> Result<(), JobId> {
+    /// Takes a new job in under a key; gives the job's name that the key stands for already, if any.
+    pub(crate) fn add_with_key(&self, record: &Arc<Record>, key: &str) -> Result<(), JobId> {
         let mut index = self.inner.index.lock();
         if let Some(job) = index.keys.get(key) {
             return Err(*job);
         }
-        index.keys.insert(key.to_owned(), id);
+        index.keys.insert(key.to_owned(), record.id);
         index.key_order.push_back(key.to_owned());
         if index.key_order.len() > MAX_KEYS
             && let Some(oldest) = index.key_order.pop_front()
         {
             index.keys.remove(&oldest);
         }
+        index.add(record);
         Ok(())
     }
 
@@ -232,6 +225,17 @@ impl Jobs {
 }
 
 impl Index {
+    fn add(&mut self, record: &Arc<Record>) -> bool {
+        if self.jobs.contains_key(&record.id) {
+            return false;
+        }
+        self.jobs.insert(record.id, Arc::clone(record));
+        self.order.push_back(record.id);
+        self.unwritten.push(Arc::clone(record));
+        self.shrink();
+        true
+    }
+
     /// Drops the oldest ended jobs beyond what memory keeps. Jobs that go on are kept whatever
     /// their number, which admission bounds.
     fn shrink(&mut self) {
@@ -300,10 +304,11 @@ pub(crate) mod tests {
     async fn a_key_names_one_job() {
         let dir = tempfile::tempdir().unwrap();
         let jobs = Jobs::open(&dir.path().join("jobs.redb")).unwrap();
-        let (a, b) = (record(1).id, record(2).id);
-        assert_eq!(jobs.claim_key("k", a), Ok(()));
-        assert_eq!(jobs.claim_key("k", b), Err(a));
-        assert_eq!(jobs.by_key("k"), Some(a));
+        let (a, b) = (record(1), record(2));
+        assert_eq!(jobs.add_with_key(&a, "k"), Ok(()));
+        assert_eq!(jobs.add_with_key(&b, "k"), Err(a.id));
+        assert_eq!(jobs.by_key("k"), Some(a.id));
+        assert!(jobs.get(&a.id).is_some() && jobs.get(&b.id).is_none());
     }
 
     #[tokio::test]

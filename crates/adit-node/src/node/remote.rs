@@ -59,6 +59,14 @@ pub(crate) async fn plan(shared: &Arc<Shared>, job: &Prepared) -> Plan {
     Plan { task: job.record.task_cid, candidates, why }
 }
 
+fn strategy(placement: Placement) -> Strategy {
+    match placement {
+        Placement::Cost | Placement::Local => Strategy::Cost,
+        Placement::Near => Strategy::Near,
+        Placement::At(node) => Strategy::At(node),
+    }
+}
+
 type End = Result<(), (JobState, Failure)>;
 
 struct Market<'a> {
@@ -69,6 +77,7 @@ struct Market<'a> {
     heard: talk::Reports,
     heard_by: mpsc::Sender<(NodeId, Heard)>,
     found: mpsc::Receiver<Found>,
+    searching: bool,
     acceptance: Option<Signed<Acceptance>>,
     /// Log bytes already passed on: a second host of a deterministic task repeats the first's.
     logged: [u64; 2],
@@ -76,11 +85,7 @@ struct Market<'a> {
 
 impl<'a> Market<'a> {
     fn new(shared: &'a Arc<Shared>, job: &'a Prepared) -> Self {
-        let strategy = match job.placement {
-            Placement::Cost | Placement::Local => Strategy::Cost,
-            Placement::Near => Strategy::Near,
-            Placement::At(node) => Strategy::At(node),
-        };
+        let strategy = strategy(job.placement);
         let (heard_by, heard) = talk::queue();
         Market {
             shared,
@@ -90,6 +95,7 @@ impl<'a> Market<'a> {
             heard,
             heard_by,
             found: discovery::start(shared, &job.record.task, strategy),
+            searching: true,
             acceptance: None,
             logged: [0; 2],
         }
@@ -99,51 +105,64 @@ impl<'a> Market<'a> {
     async fn trade(&mut self) -> End {
         self.offer_of_this_node().await;
         loop {
-            for action in self.placer.poll(self.shared.clock.now()) {
-                match action {
-                    Action::Ask(node) => self.ask(node),
-                    Action::Run { node, why } if node == self.shared.me() => {
-                        match run_here(self.shared, self.job, why.into()).await {
-                            Ok(()) => {
-                                self.placer.delivered(node);
-                                return Ok(());
-                            }
-                            Err(not) if not.state != JobState::Failed => {
-                                return Err((not.state, not.failure));
-                            }
-                            Err(not) => self.placer.failed(node, not.failure.reason),
-                        }
-                    }
-                    Action::Run { node, why } => self.give(node, why).await,
-                    Action::Drop(node) => self.drop_talk(node).await,
-                    Action::Discover => {
-                        let strategy = match self.job.placement {
-                            Placement::Near => Strategy::Near,
-                            Placement::At(node) => Strategy::At(node),
-                            Placement::Cost | Placement::Local => Strategy::Cost,
-                        };
-                        self.found = discovery::start(self.shared, &self.job.record.task, strategy);
-                        self.offer_of_this_node().await;
-                    }
-                    Action::GiveUp(failure) => return Err((JobState::Failed, failure)),
+            let actions = self.placer.poll(self.shared.clock.now());
+            if actions.is_empty() {
+                self.tell_story();
+                if self.placer.is_resting() {
+                    self.job.record.set_state(JobState::Waiting);
+                }
+                if self.step().await? {
+                    return Ok(());
                 }
             }
-            let waiting = if self.placer.is_resting() { JobState::Waiting } else { JobState::Placing };
-            self.tell_story();
-            if self.placer.is_resting() || self.job.record.state() == JobState::Waiting {
-                self.job.record.set_state(waiting);
-            }
-            if self.step().await? {
-                return Ok(());
+            for action in actions {
+                if self.perform(action).await? {
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Does what the placer wants. `true`: the job is delivered.
+    async fn perform(&mut self, action: Action) -> Result<bool, (JobState, Failure)> {
+        match action {
+            Action::Ask(node) => self.ask(node),
+            Action::Run { node, why } if node == self.shared.me() => {
+                match run_here(self.shared, self.job, why.into()).await {
+                    Ok(()) => {
+                        self.placer.delivered(node);
+                        return Ok(true);
+                    }
+                    Err(not) if not.state != JobState::Failed => return Err((not.state, not.failure)),
+                    Err(not) => self.placer.failed(node, not.failure.reason),
+                }
+            }
+            Action::Run { node, why } => self.give(node, why).await,
+            Action::Drop(node) => self.drop_talk(node).await,
+            Action::Discover => {
+                self.job.record.set_state(JobState::Placing);
+                self.found =
+                    discovery::start(self.shared, &self.job.record.task, strategy(self.job.placement));
+                self.searching = true;
+                self.offer_of_this_node().await;
+            }
+            Action::GiveUp(failure) => return Err((JobState::Failed, failure)),
+        }
+        Ok(false)
     }
 
     /// Asks around and says who would get the job.
     async fn look(&mut self) -> Result<String, Failure> {
         self.offer_of_this_node().await;
         loop {
-            for action in self.placer.poll(self.shared.clock.now()) {
+            let actions = self.placer.poll(self.shared.clock.now());
+            if self.placer.is_resting() {
+                return Err(Failure::new(Fault::Network, "nobody would take it now"));
+            }
+            if actions.is_empty() {
+                self.step().await.map_err(|(_, failure)| failure)?;
+            }
+            for action in actions {
                 match action {
                     Action::Ask(node) => self.ask(node),
                     Action::Run { why, .. } => return Ok(why),
@@ -152,10 +171,6 @@ impl<'a> Market<'a> {
                     Action::GiveUp(failure) => return Err(failure),
                 }
             }
-            if self.placer.is_resting() {
-                return Err(Failure::new(Fault::Network, "nobody would take it now"));
-            }
-            let _ = self.step().await;
         }
     }
 
@@ -166,9 +181,12 @@ impl<'a> Market<'a> {
         tokio::select! {
             biased;
             Some((node, heard)) = self.heard.recv() => return self.on_heard(node, heard).await,
-            found = self.found.recv(), if !self.found.is_closed() || !self.found.is_empty() => match found {
+            found = self.found.recv(), if self.searching => match found {
                 Some(Found(candidates)) => self.placer.candidates(candidates),
-                None => self.placer.discovery_ended(),
+                None => {
+                    self.searching = false;
+                    self.placer.discovery_ended();
+                }
             },
             () = self.job.record.cancel.cancelled() => {
                 return Err((JobState::Cancelled, Failure::new(Fault::Requester, "cancelled")));
@@ -183,6 +201,10 @@ impl<'a> Market<'a> {
     }
 
     async fn on_heard(&mut self, node: NodeId, heard: Heard) -> Result<bool, (JobState, Failure)> {
+        // What a conversation still says after it was given up is nobody's business any more.
+        if !self.talks.contains_key(&node) {
+            return Ok(false);
+        }
         let now = self.shared.clock.now();
         match heard {
             Heard::Lost(reason) => self.lose(node, reason),
@@ -267,11 +289,13 @@ impl<'a> Market<'a> {
             talk.tell(Tell::Ack).await;
         }
         if self.job.fetch_result {
-            match super::results::fetch(self.shared, &outcome, node).await {
-                Ok(bytes) => moved += bytes,
-                Err(e) => {
-                    tracing::warn!(job = %self.job.record.id, error = %e, "the result could not be fetched")
+            let fetch = super::results::fetch(self.shared, &outcome, node);
+            match tokio::time::timeout_at(self.job.deadline.into(), fetch).await {
+                Ok(Ok(bytes)) => moved += bytes,
+                Ok(Err(e)) => {
+                    tracing::warn!(job = %self.job.record.id, error = %e, "the result could not be fetched");
                 }
+                Err(_) => tracing::warn!(job = %self.job.record.id, "the result did not arrive in time"),
             }
         }
         self.placer.delivered(node);

@@ -225,8 +225,9 @@ impl Host {
         match event {
             Some(JobEvent::State(JobState::Running)) if !job.started => {
                 job.started = true;
-                // Only whoever watches is told; the result says it to everybody else.
-                if job.live_logs { self.side.started(now).into_iter().collect() } else { Vec::new() }
+                let told = self.side.started(now);
+                // Only whoever watches is told at once; others hear it with the next sign of life.
+                if job.live_logs { told.into_iter().collect() } else { Vec::new() }
             }
             Some(JobEvent::Log { stream, offset, bytes }) if job.live_logs => {
                 let mut actions = Vec::new();

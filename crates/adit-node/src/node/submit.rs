@@ -50,12 +50,16 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result
     }
     let key = request.idempotency_key.clone();
     let job = build(shared, request).await?;
-    if let Some(key) = &key
-        && let Err(known) = shared.jobs.claim_key(key, job.record.id)
-    {
-        return Ok(Submitted::Known(known));
+    match &key {
+        Some(key) => {
+            if let Err(known) = shared.jobs.add_with_key(&job.record, key) {
+                return Ok(Submitted::Known(known));
+            }
+        }
+        None => {
+            shared.jobs.add(&job.record);
+        }
     }
-    shared.jobs.add(&job.record);
     Ok(Submitted::New(Box::new(job)))
 }
 
