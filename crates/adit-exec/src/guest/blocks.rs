@@ -31,6 +31,8 @@ pub(crate) struct Blocks {
     clock: u64,
     index: HashMap<Cid, usize>,
     asked: usize,
+    /// The enclave said something that makes no sense: nothing that it says can be trusted to end a job properly.
+    confused: bool,
     pushed: HashMap<Cid, Bytes>,
     pub(crate) blocks_read: u64,
     pub(crate) bytes_read: u64,
@@ -50,6 +52,7 @@ impl Blocks {
             clock: 0,
             index: HashMap::new(),
             asked: 0,
+            confused: false,
             pushed: HashMap::new(),
             blocks_read: 0,
             bytes_read: 0,
@@ -70,10 +73,10 @@ impl Blocks {
     /// Waits for what was asked ahead and never read: `Done` must be the last word about a job, or late
     /// answers would be taken for part of the next.
     pub(crate) fn settle(&mut self) -> Result<(), Stop> {
-        while self.asked > 0 {
+        while self.asked > 0 && !self.confused {
             self.answer()?;
         }
-        Ok(())
+        if self.confused { Err(Stop::Host("the enclave's answers make no sense".into())) } else { Ok(()) }
     }
 
     /// Most blocks worth asking for ahead of the one being read.
@@ -160,6 +163,12 @@ impl Blocks {
 
     /// Takes one answer.
     fn answer(&mut self) -> Result<(), Stop> {
+        let taken = self.take_answer();
+        self.confused |= taken.is_err();
+        taken
+    }
+
+    fn take_answer(&mut self) -> Result<(), Stop> {
         let frame = self.channel.receive(&mut self.inbox).map_err(hung_up)?;
         let Some(frame) = frame else { return Err(Stop::Host("the enclave hung up".into())) };
         let message = ToWorker::decode(frame.bytes, frame.descriptors.len());
