@@ -16,6 +16,7 @@ pub mod client;
 pub mod error;
 mod metrics;
 pub mod routes;
+mod running;
 pub mod serve;
 pub mod sse;
 pub mod tar;

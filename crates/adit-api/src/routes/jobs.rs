@@ -91,7 +91,7 @@ pub(super) async fn logs(
     State(app): State<Arc<App>>,
     Path(job): Path<JobId>,
 ) -> Result<Response, ApiError> {
-    events(&app, job, false).await
+    events(&app, job, Follower::Watcher).await
 }
 
 /// Wait for the end of a job.
@@ -164,14 +164,25 @@ impl From<JobEvent> for JobEventBody {
     }
 }
 
-/// Takes a job back when its only follower goes away.
-struct Owner {
+/// What the one who follows a job is to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follower {
+    /// Asked for it in this request: without them, nobody waits for it.
+    Owner,
+    /// Asked for it in this request, and may come back for it with the idempotency key.
+    Sharer,
+    /// Looks on.
+    Watcher,
+}
+
+/// Takes a job back when its owner goes away before its end.
+struct Ownership {
     app: Arc<App>,
     job: JobId,
     ended: bool,
 }
 
-impl Drop for Owner {
+impl Drop for Ownership {
     fn drop(&mut self) {
         if self.ended {
             return;
@@ -187,12 +198,13 @@ impl Drop for Owner {
     }
 }
 
-/// The events of a job as an answer. With `owned`, a client that goes away before the end takes the job with it.
-pub(super) async fn events(app: &Arc<App>, job: JobId, owned: bool) -> Result<Response, ApiError> {
-    let mut owner = owned.then(|| Owner { app: app.clone(), job, ended: false });
+/// The events of a job as an answer.
+pub(super) async fn events(app: &Arc<App>, job: JobId, follower: Follower) -> Result<Response, ApiError> {
+    let owned = follower == Follower::Owner;
+    let mut ownership = owned.then(|| Ownership { app: app.clone(), job, ended: false });
     let mut events = app.node.follow(job).await?;
     let stream = async_stream::stream! {
-        if owner.is_some() {
+        if follower != Follower::Watcher {
             yield Ok::<Bytes, Infallible>(sse::encode(&JobEventBody::Started { job }));
         }
         loop {
@@ -200,8 +212,8 @@ pub(super) async fn events(app: &Arc<App>, job: JobId, owned: bool) -> Result<Re
                 Err(_) => yield Ok(sse::KEEP_ALIVE),
                 Ok(Some(event)) => {
                     let last = matches!(event, JobEvent::Done(_));
-                    if last && let Some(owner) = &mut owner {
-                        owner.ended = true;
+                    if last && let Some(ownership) = &mut ownership {
+                        ownership.ended = true;
                     }
                     yield Ok(sse::encode(&event.into()));
                     if last {

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::extract::JsonBody;
+use super::jobs::{Follower, events};
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, ErrorBody};
 use crate::types::{JobEventBody, Plan, RunBody, RunReply};
@@ -34,8 +35,9 @@ pub(super) async fn run(
     let wants_events =
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
     if wants_events {
+        let follower = if body.idempotency_key.is_some() { Follower::Sharer } else { Follower::Owner };
         let job = app.node.start(body.into_request(true)).await?;
-        return super::jobs::events(&app, job, true).await;
+        return events(&app, job, follower).await;
     }
     let began = Instant::now();
     let reply = app.node.run(body.into_request(false)).await?;

@@ -26,6 +26,7 @@ mod status;
 mod submit;
 mod talk;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,11 @@ impl Node {
     /// The settings it was started with.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Where the repository lies: settings, keys, blocks.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
     }
 
     /// The repository: blocks, pins.

@@ -1,5 +1,6 @@
 //! What all parts of a running node share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,6 +25,8 @@ use crate::jobs::Jobs;
 
 /// The parts of a node. Held behind one `Arc` by the handle and by every task.
 pub(crate) struct Shared {
+    /// Where the repository lies.
+    pub(crate) dir: PathBuf,
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
     pub(crate) clock: Clock,

@@ -57,6 +57,7 @@ impl Node {
         };
         let (enclave, supervisor) = Enclave::start(options, identity.node.clone(), stop.clone());
         let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
             identity,
             clock: Clock::default(),
             repo,
