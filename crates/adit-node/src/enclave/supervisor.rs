@@ -1,6 +1,6 @@
 //! The task that owns the enclave's process.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ const STATS_EVERY: Duration = Duration::from_secs(10);
 /// How long an enclave that was told to end may take before it is killed.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Outcomes noted as remembered. Only what bids say hangs on it.
+/// Outcomes noted as remembered. What is not noted is computed again.
 const OUTCOMES_NOTED: usize = 16_384;
 
 /// How the enclave is started.
@@ -85,8 +85,8 @@ struct Live {
     runtime: Arc<str>,
     sessions: Vec<Session>,
     codes: HashSet<Cid>,
-    /// Tasks whose outcome this enclave has told us and so may remember.
-    outcomes: HashSet<TaskCid>,
+    /// Tasks whose outcome this enclave has told us and so may remember, with the outcome's roots.
+    outcomes: HashMap<TaskCid, Arc<[Cid]>>,
 }
 
 /// A session that a job has for itself. Unless it is given back, which takes a job's last word, it is
@@ -193,19 +193,19 @@ impl Enclave {
         self.shared.live.lock().as_ref().is_some_and(|live| live.codes.contains(code))
     }
 
-    /// Notes that this enclave has computed, and remembers, the task's outcome.
-    pub(crate) fn note_outcome(&self, task: TaskCid) {
+    /// Notes that this enclave has computed, and may remember, the task's outcome with these roots.
+    pub(crate) fn note_outcome(&self, task: TaskCid, roots: Vec<Cid>) {
         if let Some(live) = self.shared.live.lock().as_mut() {
             if live.outcomes.len() >= OUTCOMES_NOTED {
                 live.outcomes.clear();
             }
-            live.outcomes.insert(task);
+            live.outcomes.insert(task, roots.into());
         }
     }
 
-    /// Whether the enclave is likely to remember the task's outcome.
-    pub(crate) fn remembers(&self, task: &TaskCid) -> bool {
-        self.shared.live.lock().as_ref().is_some_and(|live| live.outcomes.contains(task))
+    /// The roots of the task's outcome, if the enclave is likely to remember it.
+    pub(crate) fn remembered(&self, task: &TaskCid) -> Option<Arc<[Cid]>> {
+        self.shared.live.lock().as_ref()?.outcomes.get(task).cloned()
     }
 
     /// How it is.
@@ -347,7 +347,7 @@ impl Supervisor {
             runtime: runtime.as_str().into(),
             sessions,
             codes: HashSet::new(),
-            outcomes: HashSet::new(),
+            outcomes: HashMap::new(),
         });
         let restarts = self.shared.restarts.load(Ordering::Relaxed);
         self.shared.status.send_replace(EnclaveStatus::Up { pid, runtime: runtime.clone(), restarts });

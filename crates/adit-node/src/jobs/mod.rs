@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_model::{EnvelopeCid, OutcomeCid};
+use adit_store::Lease;
 use cid::Cid;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,13 @@ pub(crate) struct Jobs {
 struct Inner {
     index: Mutex<Index>,
     history: Arc<History>,
+}
+
+/// What collection must spare for jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) roots: Vec<Cid>,
+    pub(crate) leases: Vec<Lease>,
 }
 
 #[derive(Default)]
@@ -144,28 +152,30 @@ impl Jobs {
         index.jobs.values().filter(|r| !r.state().is_final()).cloned().collect()
     }
 
-    /// What the results of jobs need in the store, as long as they are to be kept.
-    pub(crate) fn kept_roots(&self, now: u64) -> Vec<Cid> {
+    /// What jobs need in the store: the roots of results that are to be kept, and the leases of jobs
+    /// that go on. A job passes from one to the other under its lock, so none is missed.
+    pub(crate) fn needs(&self, now: u64) -> Needs {
         let records: Vec<Arc<Record>> = self.inner.index.lock().jobs.values().cloned().collect();
-        let mut roots: Vec<Cid> = Vec::new();
+        let mut needs = Needs::default();
         for record in records {
             let kept = record.now();
+            needs.leases.extend(kept.lease.clone());
             if let (Some(result), Some(until)) = (&kept.result, kept.kept_until)
                 && until > now
             {
-                roots.extend(result.outcome.roots());
-                roots.extend([record.id.to_cid(), record.task_cid.to_cid()]);
-                roots.push(OutcomeCid::of_block(&result.outcome_block).to_cid());
-                roots.push(EnvelopeCid::of_block(&result.envelope).to_cid());
+                needs.roots.extend(result.outcome.roots());
+                needs.roots.extend([record.id.to_cid(), record.task_cid.to_cid()]);
+                needs.roots.push(OutcomeCid::of_block(&result.outcome_block).to_cid());
+                needs.roots.push(EnvelopeCid::of_block(&result.envelope).to_cid());
             }
         }
         match self.inner.history.kept(now) {
-            Ok(older) => roots.extend(older),
+            Ok(older) => needs.roots.extend(older),
             Err(e) => {
                 tracing::warn!(error = %e, "the job history cannot be read; old results may be collected")
             }
         }
-        roots
+        needs
     }
 
     /// Writes history in batches until `stop`, then once more.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use adit_model::{AccountId, EnvelopeCid, NodeId, Outcome, OutcomeCid, OutcomeResult, Task, TaskCid};
+use adit_store::Lease;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -43,6 +44,8 @@ pub(crate) struct Now {
     pub(crate) result: Option<JobResult>,
     pub(crate) failure: Option<Failure>,
     pub(crate) kept_until: Option<u64>,
+    /// Keeps what the job reads and writes from collection, until its result stands above.
+    pub(crate) lease: Option<Lease>,
     pub(super) logs: [LogBuffer; 2],
     /// Whether history has the job as it stands.
     pub(super) written: bool,
@@ -199,6 +202,7 @@ impl Now {
         self.written = false;
         if state.is_final() {
             self.finished_ms = Some(unix_ms());
+            self.lease = None;
         }
         true
     }

@@ -44,7 +44,7 @@ pub(crate) async fn offer(
         bytes_present: presence.present,
         bytes_missing: (!presence.unknown).then_some(presence.missing),
         code_cached,
-        remembered: !fresh && shared.config().jobs.remember && shared.enclave.remembers(&task_cid),
+        remembered: !fresh && shared.config().jobs.remember && shared.enclave.remembered(&task_cid).is_some(),
         queue,
         queue_us: shared.queue_us(queue),
         price: Amount(0),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_model::{Outcome, OutcomeResult};
-use adit_wire::session::{MAX_PUSHED, Start};
+use adit_store::BlockStore;
+use adit_wire::session::{MAX_INLINE, MAX_PUSHED, Start};
 use bytes::Bytes;
 use cid::Cid;
 
@@ -90,6 +91,12 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
         .session(ENCLAVE_PATIENCE)
         .await
         .map_err(|down| NotExecuted::failed(Failure::new(Fault::Host, down.to_string())))?;
+    // Until the result stands in the index of jobs, which collection asks, this keeps what the job
+    // reads and writes.
+    let lease = shared.repo.lease("job");
+    record.task.roots().for_each(|root| lease.protect(*root));
+    let store = lease.store();
+    record.change(|now| now.lease = Some(lease));
     let push = small_inputs(shared, &record).await;
     let wall = job.deadline.saturating_duration_since(Instant::now());
     if wall.is_zero() {
@@ -101,15 +108,10 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
         task: job.task.clone(),
         invocation: job.invocation.clone(),
         wall,
-        fresh: job.fresh || !shared.config().jobs.remember,
+        fresh: job.fresh || !has_remembered_result(shared, &*store, &record).await,
         live_logs: job.live_logs,
         push,
     };
-    // Until the result stands in the index of jobs, which collection asks, this keeps what the job
-    // reads and writes.
-    let lease = shared.repo.lease("job");
-    record.task.roots().for_each(|root| lease.protect(*root));
-    let store = lease.store();
     let fetch = Fetch::new(&shared.net, std::mem::take(&mut job.hints), &shared.bandwidth);
     let started = session.session().start(order).await.map_err(|failure| NotExecuted {
         state: JobState::Failed,
@@ -125,7 +127,7 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
         JobEnd::Ended(last) => {
             session.give_back();
             match last {
-                Ok(ended) => conclude(shared, job, *ended, moved, begun).await,
+                Ok(ended) => conclude(shared, &*store, job, *ended, moved, begun).await,
                 Err(_) if cancel.is_cancelled() => Err(NotExecuted::cancelled()),
                 Err(_) if Instant::now() >= job.deadline => Err(NotExecuted::expired()),
                 Err(failure) => Err(NotExecuted::failed(failure)),
@@ -142,12 +144,13 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
 
 async fn conclude(
     shared: &Shared,
+    store: &dyn BlockStore,
     job: &Execution,
     ended: Ended,
     moved: u64,
     begun: Instant,
 ) -> Result<Executed, NotExecuted> {
-    let Ended { finished, envelope } = ended;
+    let Ended { mut finished, envelope } = ended;
     let wrong = |what: &str| {
         let reason = format!("the enclave delivered {what}");
         NotExecuted { state: JobState::Failed, failure: Failure::new(Fault::Host, reason), again: true }
@@ -157,7 +160,10 @@ async fn conclude(
         return Err(wrong("another task's outcome"));
     }
     if shared.config().jobs.remember && matches!(outcome.out, OutcomeResult::Ok { .. }) {
-        shared.enclave.note_outcome(outcome.task);
+        shared.enclave.note_outcome(outcome.task, outcome.roots());
+    }
+    if finished.stats.remembered {
+        finished.blocks = small_results(store, &outcome).await;
     }
     let keep = match job.record.role {
         Role::Host => shared.config().host.keep_results,
@@ -183,6 +189,38 @@ async fn conclude(
         inline: finished.blocks,
     };
     Ok(Executed { result, stats, kept_until })
+}
+
+/// Whether the enclave may answer from memory: only if everything that the remembered outcome names
+/// is still here, because then it sends nothing but the outcome's name and a new receipt.
+async fn has_remembered_result(shared: &Shared, store: &dyn BlockStore, record: &Record) -> bool {
+    if !shared.config().jobs.remember {
+        return false;
+    }
+    let Some(roots) = shared.enclave.remembered(&record.task_cid) else { return false };
+    for root in roots.iter() {
+        // Looked for through the job's lease: what is here now stays.
+        if !matches!(shared.surveyor.survey(store, root).await, Ok(presence) if presence.is_complete()) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The roots of a remembered outcome that are small enough to be handed on at once.
+async fn small_results(store: &dyn BlockStore, outcome: &Outcome) -> Vec<(Cid, Bytes)> {
+    let mut blocks: Vec<(Cid, Bytes)> = Vec::new();
+    for root in outcome.roots() {
+        let known = blocks.iter().any(|(cid, _)| *cid == root);
+        let small = matches!(store.size(&root).await, Ok(Some(size)) if size <= MAX_INLINE as u64);
+        if small
+            && !known
+            && let Ok(Some(bytes)) = store.get(&root).await
+        {
+            blocks.push((root, bytes));
+        }
+    }
+    blocks
 }
 
 /// Inputs small enough to come along with the order.

@@ -61,8 +61,10 @@ pub(crate) async fn fetch(shared: &Shared, outcome: &Outcome, from: NodeId) -> R
 /// Nothing is recorded for a result when it is made; what must stay is worked out here, from the
 /// jobs in memory and in history. That keeps a warm job free of any book-keeping on disk.
 pub(crate) async fn collect(shared: &Shared) -> Result<GcReport, GcError> {
-    let kept = shared.jobs.kept_roots(unix_seconds());
+    let needs = shared.jobs.needs(unix_seconds());
     let lease = shared.repo.lease("results of jobs");
-    kept.into_iter().for_each(|root| lease.protect(root));
-    shared.repo.gc().await
+    needs.roots.into_iter().for_each(|root| lease.protect(root));
+    let collected = shared.repo.gc().await;
+    drop(needs.leases);
+    collected
 }
