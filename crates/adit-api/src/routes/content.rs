@@ -71,6 +71,7 @@ impl From<ExportError> for ApiError {
         match error {
             ExportError::Source(error) => error.into(),
             ExportError::Range { .. } => ApiError::new(Code::BadRequest, error.to_string()),
+            ExportError::TooLarge { .. } => ApiError::new(Code::TooLarge, error.to_string()),
             ExportError::Read(read) => {
                 let code = match &*read {
                     ReadError::NotFound { .. } => Code::NotFound,
