@@ -62,6 +62,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Make a node: its directory, keys and settings
     Init(commands::init::Args),
+    /// Run the node until ctrl-C
+    Daemon(commands::daemon::Args),
     /// Run a network of local nodes until ctrl-C
     Devnet(commands::devnet::Args),
 

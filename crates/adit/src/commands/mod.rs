@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod daemon;
 pub(crate) mod dag;
 pub(crate) mod devnet;
 pub(crate) mod doctor;
@@ -29,6 +30,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Config(command) => done(config::config(context, command)),
         Command::Completions(args) => done(completions::completions(context, args)),
         // These two own their processes and runtimes, and end in their own way on ctrl-C.
+        Command::Daemon(args) => done(daemon::daemon(context, args)),
         Command::Devnet(args) => done(devnet::devnet(context, args)),
         Command::Run(args) => client(run::run(context, *args)),
         Command::Add(args) => client(zero(files::add(context, args))),

@@ -1,0 +1,211 @@
+//! `adit daemon`: the node itself, from start to an orderly end.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adit_api::access::{Guard, Tokens};
+use adit_api::{App, Limits, Server, router};
+use adit_node::config::{ConfigFile, FILE_NAME, Settings};
+use adit_node::{Identity, Node};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::context::{Context, Running, parse_settings};
+use crate::exit::{Exit, Failure, chain};
+
+/// Arguments of `adit daemon`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every setting (`adit config show`) can be given by --set, by its environment variable (host.cpus is
+ADIT_HOST_CPUS), or in config.toml, in this order.
+
+ADIT_LOG chooses what is logged to stderr, such as info or adit_net=debug.")]
+pub(crate) struct Args {
+    /// Use a setting for this run, such as host.accept=anyone (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Make the node first if there is none
+    #[arg(long)]
+    init: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What is printed when the node is up.
+#[derive(Serialize)]
+struct Up {
+    node: String,
+    api: String,
+    addresses: Vec<String>,
+}
+
+/// Runs the node until it is told to end.
+pub(crate) fn daemon(context: &Context, args: Args) -> Result<(), Failure> {
+    let repo = context.repo()?;
+    if args.init {
+        Identity::load_or_create(&repo)
+            .map_err(|error| Failure::because(Exit::Failed, "cannot make a node", &error))?;
+    }
+    let repo = context.existing_repo()?;
+    let file = ConfigFile::read(&repo.join(FILE_NAME))
+        .map_err(|error| Failure::because(Exit::Usage, "cannot read settings", &error))?;
+    let flags = parse_settings(&args.settings)?;
+    let settings = Settings::resolve(Some(&file), |name| std::env::var(name).ok(), &flags)
+        .map_err(|error| Failure::because(Exit::Usage, "cannot use settings", &error))?;
+    log_to_stderr(args.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("adit")
+        .build()
+        .map_err(|error| Failure::because(Exit::Failed, "cannot start", &error))?;
+    let ended = runtime.block_on(run(context, &repo, settings));
+    // All that matters has been awaited; what is left is a blocked thread or two.
+    runtime.shutdown_background();
+    ended
+}
+
+fn log_to_stderr(format: LogFormat) -> Result<(), Failure> {
+    let filter = match std::env::var("ADIT_LOG") {
+        Ok(text) => EnvFilter::try_new(&text)
+            .map_err(|error| Failure::because(Exit::Usage, format!("ADIT_LOG={text}"), &error))?,
+        // libp2p tells of every connection that a stranger breaks off.
+        Err(_) => EnvFilter::new("info,libp2p=warn,libp2p_kad=error,libp2p_mdns=error"),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+async fn run(context: &Context, repo: &Path, settings: Settings) -> Result<(), Failure> {
+    // Listened for from the beginning: a signal during the start must not leave a lock or an enclave behind.
+    let mut stop = Stop::new()?;
+    let api = settings.config().api.clone();
+    let node = tokio::select! {
+        node = Node::start(repo, settings) => {
+            node.map_err(|error| Failure::because(Exit::Failed, "the node did not start", &error))?
+        }
+        () = stop.asked() => return Ok(()),
+    };
+    let ended = serve(context, repo, &node, &api, &mut stop).await;
+    tracing::info!("stopping");
+    tokio::select! {
+        () = node.shutdown() => {}
+        () = stop.asked() => return Err(Failure::new(Exit::Interrupted, "stopped before everything had ended")),
+    }
+    ended
+}
+
+/// Serves the API until somebody wants the node to end, or it cannot go on.
+async fn serve(
+    context: &Context,
+    repo: &Path,
+    node: &Node,
+    api: &adit_node::config::ApiConfig,
+    stop: &mut Stop,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind(&api.listen).await.map_err(|error| {
+        Failure::because(Exit::Failed, format!("cannot listen on {}", api.listen), &error)
+            .hint("choose another address by the setting api.listen; port 0 takes a free one")
+    })?;
+    let cannot = |error: &(dyn std::error::Error + 'static)| {
+        Failure::because(Exit::Failed, "cannot serve the API", error)
+    };
+    let address = listener.local_addr().map_err(|error| cannot(&error))?;
+    let tokens = Tokens::open(repo).map_err(|error| cannot(&error))?;
+    let guard = Guard::new(address, &api.hosts, &api.origins);
+    let app = App::new(Arc::new(node.clone()), Arc::clone(node.repo()), tokens, guard);
+    let server = Server::start(listener, router(app), Limits::default()).map_err(|error| cannot(&error))?;
+
+    let announced = Announced::write(repo, &format!("http://{address}"))?;
+    let up = Up {
+        node: node.id().to_string(),
+        api: announced.running.address.clone(),
+        addresses: node.net().listen_addrs().iter().map(ToString::to_string).collect(),
+    };
+    tracing::info!(node = up.node, api = up.api, "the node is up");
+    context.out.either(&up, |out, up| {
+        out.line(format!("node {}", up.node))?;
+        out.line(format!("api  {}", up.api))
+    })?;
+
+    let ended = tokio::select! {
+        () = stop.asked() => Ok(()),
+        reason = node.failed() => {
+            Err(Failure::new(Exit::Failed, format!("the node cannot go on: {reason}")))
+        }
+    };
+    // New commands should not find a node that is about to end.
+    drop(announced);
+    node.drain();
+    server.shutdown().await;
+    ended
+}
+
+/// The signals that ask for an end.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let cannot = |error| Failure::because(Exit::Failed, "cannot wait for signals", &error);
+        Ok(Stop {
+            interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
+            terminate: signal(SignalKind::terminate()).map_err(cannot)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// `api.json`, which tells commands where the daemon is; removed when dropped.
+struct Announced {
+    path: PathBuf,
+    running: Running,
+}
+
+impl Announced {
+    fn write(repo: &Path, address: &str) -> Result<Self, Failure> {
+        let path = repo.join(Running::FILE);
+        let running = Running { address: address.to_owned(), pid: std::process::id() };
+        // Renamed into place, so that nobody reads half of it.
+        let beside = repo.join(format!("{}.new", Running::FILE));
+        let written = serde_json::to_vec(&running)
+            .map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(&beside, text))
+            .and_then(|()| std::fs::rename(&beside, &path));
+        match written {
+            Ok(()) => Ok(Announced { path, running }),
+            Err(error) => {
+                Err(Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error))
+            }
+        }
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(error = chain(&error), "api.json was gone already");
+        }
+    }
+}
