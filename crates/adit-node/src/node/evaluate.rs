@@ -31,10 +31,8 @@ pub(crate) async fn offer(
     let queue = shared.slots.would_admit(issuer, task, wall_ms, unix_seconds())?;
     let code_cached = shared.enclave.has_code(&task.code);
     let mut presence = Presence::default();
-    for root in task.roots() {
-        if *root == task.code && code_cached {
-            continue;
-        }
+    // The inputs alone: a program is small beside them, and whether it is compiled is told apart.
+    for root in task.inputs.values().map(|input| input.root()).chain(&task.stdin) {
         let found = shared.surveyor.survey(&*shared.store, root).await;
         let found =
             found.map_err(|e| Refusal::new(RefusalKind::Disk, format!("this node's store fails: {e}")))?;

@@ -27,11 +27,11 @@ pub(super) fn why(
         }
         (Strategy::Cost, Some(bid)) => match bid.bytes_missing {
             Some(0) if bid.bytes_present > 0 => {
-                format!("{it} holds all {} of the input and the code", size(bid.bytes_present))
+                format!("{it} holds all {} of the input", size(bid.bytes_present))
             }
             Some(0) => format!("{it} needs no data for the job"),
             Some(missing) if bid.bytes_present > 0 => format!(
-                "{it} holds {} of the data, only {} had to move",
+                "{it} holds {} of the input, only {} had to move",
                 size(bid.bytes_present),
                 size(missing)
             ),
@@ -130,7 +130,7 @@ mod tests {
         let text = why(Strategy::Cost, false, &node, Some(&holder), &[(&node, &other, 3_900_000)], 1);
         assert_eq!(
             text,
-            "it holds all 48 MB of the input and the code; the other offer would cost about 3900 ms; \
+            "it holds all 48 MB of the input; the other offer would cost about 3900 ms; \
              1 candidate before it refused or failed"
         );
         assert_eq!(why(Strategy::Near, false, &node, None, &[], 0), "it is the nearest node (800 µs away)");

@@ -31,9 +31,9 @@ pub use placer::{Action, Limits, Placer, Ranked, Strategy};
 /// is late, and the next one is tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Bid {
-    /// Bytes of the inputs and the code that it holds.
+    /// Bytes of the inputs (the code not among them) that it holds.
     pub bytes_present: u64,
-    /// Bytes of the inputs and the code that it would have to fetch; `None` when it cannot tell,
+    /// Bytes of the inputs that it would have to fetch; `None` when it cannot tell,
     /// because it holds not even a root.
     pub bytes_missing: Option<u64>,
     /// Whether it has the program compiled.
