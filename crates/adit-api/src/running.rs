@@ -156,15 +156,22 @@ impl Jobs for adit_node::Node {
 #[async_trait]
 impl Node for adit_node::Node {
     fn id(&self) -> IdView {
-        let peer = self.net().peer_id();
-        let mut addresses = self.net().external_addrs();
-        addresses.extend(self.net().listen_addrs());
-        addresses.dedup();
+        let suffix = format!("/p2p/{}", self.net().peer_id());
+        let mut addresses = Vec::new();
+        for address in self.net().external_addrs().into_iter().chain(self.net().listen_addrs()) {
+            let mut address = address.to_string();
+            if !address.ends_with(&suffix) {
+                address.push_str(&suffix);
+            }
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         IdView {
             node: adit_node::Node::id(self),
             operator: self.account(),
             network: self.settings().config().network.clone(),
-            addresses: addresses.into_iter().map(|address| format!("{address}/p2p/{peer}")).collect(),
+            addresses,
             agent: AGENT.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -199,7 +199,7 @@ fn keep<'a>(app: &'a App, root: &'a Cid, lease: &'a Lease) -> BoxFuture<'a, Resu
 ///
 /// Scope: read.
 #[utoipa::path(
-    get, path = "/cat/{path}", tag = "content", operation_id = "cat", security(("token" = ["read"])),
+    get, path = "/cat/{*path}", tag = "content", operation_id = "cat", security(("token" = ["read"])),
     params(("path" = String, Path, description = "CID, or CID/name/name"), RangeQuery),
     responses(
         (status = 200, description = "The bytes", body = Vec<u8>, content_type = "application/octet-stream"),
@@ -247,7 +247,7 @@ fn one_range(header: &str) -> Option<Range> {
 ///
 /// Scope: read.
 #[utoipa::path(
-    get, path = "/get/{path}", tag = "content", operation_id = "get", security(("token" = ["read"])),
+    get, path = "/get/{*path}", tag = "content", operation_id = "get", security(("token" = ["read"])),
     params(("path" = String, Path, description = "CID, or CID/name/name")),
     responses(
         (status = 200, description = "A tar", body = Vec<u8>, content_type = "application/x-tar"),
@@ -271,7 +271,7 @@ pub(super) async fn get(
 ///
 /// Scope: read.
 #[utoipa::path(
-    get, path = "/ls/{path}", tag = "content", operation_id = "ls", security(("token" = ["read"])),
+    get, path = "/ls/{*path}", tag = "content", operation_id = "ls", security(("token" = ["read"])),
     params(("path" = String, Path, description = "CID, or CID/name/name")),
     responses((status = 200, body = Vec<Entry>), (status = "default", description = "Error", body = ErrorBody))
 )]
@@ -291,7 +291,7 @@ pub(super) async fn ls(
 ///
 /// Scope: read.
 #[utoipa::path(
-    get, path = "/stat/{path}", tag = "content", operation_id = "stat", security(("token" = ["read"])),
+    get, path = "/stat/{*path}", tag = "content", operation_id = "stat", security(("token" = ["read"])),
     params(("path" = String, Path, description = "CID, or CID/name/name")),
     responses((status = 200, body = StatView), (status = "default", description = "Error", body = ErrorBody))
 )]

@@ -114,6 +114,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 /// The OpenAPI document of everything that [`router`] serves.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().split_for_parts().1;
+    // axum writes a parameter that takes the rest of the path as `{*path}`; OpenAPI has no word for it.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     document
