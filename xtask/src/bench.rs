@@ -27,7 +27,7 @@ const BENCHES: &[Bench] = &[
     Bench {
         name: "enclave",
         measures: "what a job costs in the enclave; scans; compiling",
-        package: "adit-exec",
+        package: "adit-enclave",
         example: "enclave_bench",
     },
     Bench {
