@@ -163,6 +163,10 @@ impl Record {
     pub(crate) fn view(&self) -> JobView {
         let now = self.now.lock();
         let result = now.result.as_ref();
+        let mut stats = now.stats;
+        if let Some(finished) = now.finished_ms.filter(|_| stats.total_us == 0) {
+            stats.total_us = finished.saturating_sub(self.created_ms) * 1000;
+        }
         JobView {
             id: self.id,
             role: if now.here { Role::Local } else { self.role },
@@ -186,7 +190,7 @@ impl Record {
             failure: now.failure.clone(),
             outcome: result.map(|r| OutcomeCid::of_block(&r.outcome_block)),
             receipt: result.map(|r| EnvelopeCid::of_block(&r.envelope).to_string()),
-            stats: now.stats,
+            stats,
             kept_until: now.kept_until,
         }
     }

@@ -1,7 +1,7 @@
 //! From a request to a signed, recorded job, and its way to an end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_model::{Acceptance, Amount, Invocation, Nonce, Signed, Verified};
 use bytes::Bytes;
@@ -14,6 +14,10 @@ use crate::content::ProgramError;
 use crate::jobs::Record;
 use crate::request::{InvalidRequest, Placement, RunRequest};
 use crate::view::{Failure, Fault, JobState, Role};
+
+/// How long the enclave's supervisor may take to notice that the whole process died, not one session: until
+/// then the pool still holds sessions that are dead as well.
+const NOTICE_DEATH: Duration = Duration::from_millis(200);
 
 /// A queue that is shorter than asking others takes, in microseconds.
 const SHORT_QUEUE_US: u64 = 20_000;
@@ -173,6 +177,7 @@ pub(crate) async fn run_here(shared: &Arc<Shared>, job: &Prepared, why: Why) -> 
     match run_here_once(shared, job).await {
         Err(not) if not.again && !shared.stop.is_cancelled() => {
             tracing::warn!(job = %job.record.id, reason = %not.failure, "a local job is run once more");
+            tokio::time::sleep(NOTICE_DEATH).await;
             run_here_once(shared, job).await
         }
         ended => ended,
