@@ -3,8 +3,8 @@
 use crate::backend::{Jobs, Node};
 use crate::error::{ApiError, Code, Source, chain};
 use crate::types::{
-    Check, Collected, Content, IdView, JobId, JobState, JobView, NodeStatus, NodeView, PeerView, Plan, RunReply,
-    SetReply, SettingView,
+    Check, Collected, Content, IdView, JobId, JobState, JobView, NodeStatus, NodeView, PeerView, Plan,
+    RunReply, SetReply, SettingView,
 };
 use adit_net::Multiaddr;
 use adit_node::config::{ConfigFile, ConfigFileError, FILE_NAME, SettingError};
@@ -86,7 +86,8 @@ impl From<GcError> for ApiError {
 
 impl From<SettingError> for ApiError {
     fn from(error: SettingError) -> Self {
-        let code = if matches!(error, SettingError::Unknown { .. }) { Code::NotFound } else { Code::BadRequest };
+        let code =
+            if matches!(error, SettingError::Unknown { .. }) { Code::NotFound } else { Code::BadRequest };
         ApiError::new(code, chain(&error))
     }
 }
@@ -225,12 +226,13 @@ impl Node for adit_node::Node {
 
     fn settings(&self) -> Result<Vec<SettingView>, ApiError> {
         let rows = adit_node::Node::settings(self).rows();
-        let view = |(setting, value, origin): (&'static adit_node::config::Setting, String, &_)| SettingView {
-            key: setting.key.to_owned(),
-            value,
-            origin: adit_node::config::Origin::to_string(origin),
-            what: setting.what.to_owned(),
-        };
+        let view =
+            |(setting, value, origin): (&'static adit_node::config::Setting, String, &_)| SettingView {
+                key: setting.key.to_owned(),
+                value,
+                origin: adit_node::config::Origin::to_string(origin),
+                what: setting.what.to_owned(),
+            };
         Ok(rows.map(view).collect())
     }
 
