@@ -1,4 +1,4 @@
-// expect: exit:0
+// expect: exit:0 trap
 // Uses every handle as a socket. Ends with 66 if one is.
 #include <wasi/api.h>
 

@@ -7,6 +7,7 @@
 use crate::{
     engine::{self, Profile},
     entry::{self, ProcessError},
+    exit_code,
     fault::{CodeFault, CodeFaultKind},
     inspect::{Form, inspect},
     jail::{Filter, Role, Stage},
@@ -97,11 +98,11 @@ impl Engines {
 
 /// Makes a component of a preview-1 module.
 fn adapt(module: &[u8]) -> Result<Vec<u8>, CodeFault> {
-    let encode = || {
+    let encode = || -> anyhow::Result<Vec<u8>> {
         ComponentEncoder::default()
             // wasmtime validates the result anyway.
             .validate(false)
-            .module(module)?
+            .module(&exit_code::redirect(module)?)?
             .adapter(ADAPTER_NAME, ADAPTER)?
             .encode()
     };

@@ -18,7 +18,7 @@ use std::{collections::HashMap, sync::Arc};
 /// Descriptions of nodes kept.
 const STATS: usize = 4096;
 
-/// Basic directories kept, and entries of all of them together.
+/// Directories kept, and entries of all of them together.
 const DIRECTORIES: usize = 16;
 const ENTRIES: usize = 200_000;
 
@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 #[derive(Default)]
 pub(crate) struct Inputs {
     stats: HashMap<Cid, Described>,
-    /// Sorted entries of basic directories.
+    /// Sorted entries of directories.
     directories: HashMap<Cid, Arc<Vec<Entry>>>,
     entries: usize,
 }
@@ -81,7 +81,7 @@ impl Inputs {
         directory: &Cid,
         name: &str,
     ) -> Result<Option<Cid>, Stop> {
-        if let Some(entries) = self.basic(blocks, directory)? {
+        if let Some(entries) = self.at_hand(blocks, directory)? {
             let found = entries.binary_search_by(|entry| entry.name.as_str().cmp(name));
             return Ok(found.ok().map(|at| entries[at].cid));
         }
@@ -98,7 +98,7 @@ impl Inputs {
 
     /// All entries, sorted by the bytes of their names.
     pub(crate) fn list(&mut self, blocks: &mut Blocks, directory: &Cid) -> Result<Arc<Vec<Entry>>, Stop> {
-        if let Some(entries) = self.basic(blocks, directory)? {
+        if let Some(entries) = self.at_hand(blocks, directory)? {
             return Ok(entries);
         }
         let mut lister = Lister::with_max_entries(*directory, LARGEST_DIRECTORY);
@@ -107,11 +107,11 @@ impl Inputs {
             let ahead: Vec<Cid> = lister.ahead().take(blocks.window()).collect();
             entries.extend(lister.supply(blocks.get(&want, &ahead)?)?);
         }
-        Ok(Arc::new(sorted(entries)))
+        Ok(self.remember(directory, sorted(entries)))
     }
 
-    /// The entries of a directory that is a single block; `None` if it is a hash trie.
-    fn basic(&mut self, blocks: &mut Blocks, cid: &Cid) -> Result<Option<Arc<Vec<Entry>>>, Stop> {
+    /// The entries of a directory that is a single block or was listed before; `None` if it is a hash trie.
+    fn at_hand(&mut self, blocks: &mut Blocks, cid: &Cid) -> Result<Option<Arc<Vec<Entry>>>, Stop> {
         if let Some(entries) = self.directories.get(cid) {
             return Ok(Some(entries.clone()));
         }
@@ -126,14 +126,22 @@ impl Inputs {
         let mut entries: Vec<Entry> = directory.entries.into_iter().map(Entry::from).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries.dedup_by(|later, first| later.name == first.name);
+        Ok(Some(self.remember(cid, entries)))
+    }
+
+    /// Keeps a directory's entries, if they are not too many.
+    fn remember(&mut self, directory: &Cid, entries: Vec<Entry>) -> Arc<Vec<Entry>> {
+        let entries = Arc::new(entries);
+        if entries.len() > ENTRIES {
+            return entries;
+        }
         if self.directories.len() >= DIRECTORIES || self.entries + entries.len() > ENTRIES {
             self.directories.clear();
             self.entries = 0;
         }
         self.entries += entries.len();
-        let entries = Arc::new(entries);
-        self.directories.insert(*cid, entries.clone());
-        Ok(Some(entries))
+        self.directories.insert(*directory, entries.clone());
+        entries
     }
 }
 
