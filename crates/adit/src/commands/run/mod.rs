@@ -23,8 +23,8 @@ CODE is a CID, a path below one, or a local .wasm file, which is added first.
   adit run count.wasm --in /in/data=./logs -o result/
   echo 'select 1' | adit run sqlite.wasm --stdin -
 
-The program's stdout and exit code become those of this command. A line on stderr tells where it ran, why
-there, for how long, what it read and what had to move, and names the receipt.")]
+The program's stdout and exit code become those of this command. A line on stderr tells where
+it ran, why there, for how long, what it read and what had to move, and names the receipt.")]
 pub(crate) struct Args {
     /// The program; may be left out when -f names it
     #[arg(value_name = "CODE")]
