@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use wasmtime::{Engine, Linker, Module, Store};
-use wasmtime_wasi::{DirPerms, FilePerms, WasiCtxBuilder, p1};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, p1};
 
 const WARM_UP: usize = 500;
 const JOBS: usize = 10_000;
@@ -225,7 +225,7 @@ fn plain(wasm: &[u8], folder: &Path) -> Result<Duration> {
     p1::add_to_linker_sync(&mut linker, |context: &mut p1::WasiP1Ctx| context)?;
     let context = WasiCtxBuilder::new()
         .args(&["lines", "/in/data"])
-        .preopened_dir(folder, "/in", DirPerms::READ, FilePerms::READ)?
+        .preopened_dir(folder, "/in", FsPerms::ReadOnly)?
         .build_p1();
     let mut store = Store::new(&engine, context);
     let began = Instant::now();

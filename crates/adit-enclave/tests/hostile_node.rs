@@ -5,6 +5,7 @@
 //! whose it is and is never an Outcome, nonsense ends the session (or, on the control channel, the enclave) and
 //! nothing else, and nothing makes the enclave use memory that the node did not pay for in frames.
 
+#[allow(unreachable_pub, reason = "shared by several programs")]
 mod fake_node;
 
 use adit_model::{AccountSecret, Task};

@@ -5,6 +5,7 @@
 //! disturbs no other job; large outputs are stored before the receipt; an idle enclave keeps no worker; the enclave
 //! ends with its node and takes every process along.
 
+#[allow(unreachable_pub, reason = "shared by several programs")]
 mod fake_node;
 
 use adit_model::{Abi, AccountSecret, ErrorKind, Input, Limits, OutcomeResult, Profile, Task};

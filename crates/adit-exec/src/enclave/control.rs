@@ -15,10 +15,15 @@ use adit_wire::{
     Channel, DecodeError, Inbox, Message,
     control::{FromEnclave, Hello, ToEnclave, VERSION},
 };
+use parking_lot::{Condvar, Mutex};
 use std::{io, sync::Arc, thread, time::Duration};
 
-/// Sessions that may be open at a time, whatever `Hello` says: each is a thread.
+/// Most sessions, whatever `Hello` says: each is a thread.
 const MAX_SESSIONS: usize = 256;
+
+/// How long a new session waits for the end of an old one when there are as many as there may be: the node may have
+/// closed one a moment ago.
+const SESSION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an enclave ended, other than because its node wanted it to.
 #[derive(Debug, thiserror::Error)]
@@ -64,17 +69,16 @@ pub fn serve(control: Channel, programs: Programs) -> Result<(), ControlError> {
     ready.encode(&mut frame);
     enclave.control.send(&frame, &[])?;
 
-    let sessions = Arc::new(());
+    let places = Arc::new(Places::new((enclave.hello.workers as usize).min(MAX_SESSIONS)));
     while let Some((message, channel)) = receive(&enclave.control, &mut inbox)? {
         match message {
             ToEnclave::Hello(_) => return Err(ControlError::Violation("`Hello` twice")),
             ToEnclave::Endorse { endorsement } => enclave.signer.endorse(&endorsement)?,
             ToEnclave::OpenSession => {
                 let Some(channel) = channel else { return Err(ControlError::Violation("no channel")) };
-                let most = (enclave.hello.workers as usize).min(MAX_SESSIONS);
                 // Closing the channel, by dropping it, is the refusal.
-                if Arc::strong_count(&sessions) <= most {
-                    open(&enclave, channel, sessions.clone())?;
+                if Arc::strong_count(&places) <= MAX_SESSIONS {
+                    open(&enclave, channel, places.clone())?;
                 }
             }
             ToEnclave::GetStats => {
@@ -98,14 +102,45 @@ fn receive(
     Ok(Some((message, channel)))
 }
 
-fn open(enclave: &Arc<Enclave>, channel: Channel, open: Arc<()>) -> io::Result<()> {
+fn open(enclave: &Arc<Enclave>, channel: Channel, places: Arc<Places>) -> io::Result<()> {
     let enclave = enclave.clone();
     // A panic in here ends this session, its job and its worker, and nothing else.
     thread::Builder::new().name("session".into()).spawn(move || {
-        session::serve(&enclave, channel);
-        drop(open);
+        if let Some(place) = places.take(SESSION_PATIENCE) {
+            session::serve(&enclave, channel);
+            drop(place);
+        }
     })?;
     Ok(())
+}
+
+/// How many more sessions may run.
+struct Places {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Given back when dropped.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(free: usize) -> Self {
+        Places { free: Mutex::new(free), freed: Condvar::new() }
+    }
+
+    fn take(&self, patience: Duration) -> Option<Place<'_>> {
+        let mut free = self.free.lock();
+        self.freed.wait_while_for(&mut free, |free| *free == 0, patience);
+        *free = free.checked_sub(1)?;
+        Some(Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock() += 1;
+        self.0.freed.notify_one();
+    }
 }
 
 impl Enclave {

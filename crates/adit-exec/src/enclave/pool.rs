@@ -83,6 +83,8 @@ struct Waiting {
     spare: Option<(Worker, Instant)>,
     /// Set when a spare should be made.
     want_spare: bool,
+    /// Whether the keeper will come by itself. It is not woken for every job that ends.
+    expected: bool,
 }
 
 impl Pool {
@@ -137,13 +139,13 @@ impl Pool {
                 if waiting.warm.len() >= self.room {
                     leaving = Some(waiting.warm.remove(0).0);
                 }
-                look |= waiting.warm.is_empty();
                 waiting.warm.push((worker, now));
             }
             if waiting.spare.is_none() && !waiting.want_spare {
                 waiting.want_spare = true;
                 look = true;
             }
+            look |= !std::mem::replace(&mut waiting.expected, true);
         }
         drop(leaving);
         if look {
@@ -193,6 +195,7 @@ impl Pool {
             }
         }
         let oldest = waiting.warm.iter().chain(&waiting.spare).map(|(_, since)| *since).min();
+        waiting.expected = oldest.is_some();
         drop(waiting);
         drop(leaving);
         oldest.map(|since| since + self.idle_time)
