@@ -66,6 +66,8 @@ fn main() -> ExitCode {
 }
 
 fn channel() -> Channel {
+    // Strange, but not so strange as to outlive the test. SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // SAFETY: whoever starts these parts passes the channel as descriptor 3, and nothing else claims it.
     Channel::from_socket(unsafe { OwnedFd::from_raw_fd(3) }).expect("a channel")
 }
