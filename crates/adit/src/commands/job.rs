@@ -4,10 +4,13 @@ use std::io::Write as _;
 
 use adit_api::client::Client;
 use adit_api::types::{
-    Attempt, AttemptResult, JobEventBody, JobId, JobState, JobView, JobsQuery, LogStream, ResultView,
+    Attempt, AttemptResult, JobEventBody, JobId, JobState, JobView, JobsQuery, LogStream, RangeQuery,
+    ResultView,
 };
 use adit_node::config::Span;
+use futures::StreamExt;
 
+use super::files::broke_off;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, OutputError};
 use crate::output::escape::{Escaper, one_line};
@@ -229,7 +232,7 @@ async fn logs(
 ) -> Result<(), Failure> {
     let finished = client.job(&job).await?.state.is_final();
     let mut events = client.job_events(&job).await?;
-    let mut escapers = [Escaper::default(), Escaper::default()];
+    let mut printer = Printer { out: &context.out, raw, streams: Default::default() };
     loop {
         let next = events.next();
         let event = if follow || finished {
@@ -242,31 +245,92 @@ async fn logs(
             }
         };
         match event {
-            None | Some(JobEventBody::Done { .. }) => {
-                let [stdout, stderr] = &mut escapers;
-                context.out.end_of_stderr(stderr);
-                return Ok(context.out.end_of_stdout(stdout)?);
-            }
-            Some(event) if context.out.json() => context.out.line(json_line(&event)?)?,
-            Some(JobEventBody::Log { stream, content, .. }) => {
-                let data = content.into_bytes().unwrap_or_default();
-                match (stream, raw) {
-                    (LogStream::Stdout, true) => context.out.raw(&data)?,
-                    (LogStream::Stderr, true) => {}
-                    (LogStream::Stdout, false) => context.out.raw(escapers[0].text(&data).as_bytes())?,
-                    (LogStream::Stderr, false) => {
-                        let _ = std::io::stderr().write_all(escapers[1].text(&data).as_bytes());
-                    }
+            None => return printer.end(),
+            Some(event) if context.out.json() => {
+                context.out.line(json_line(&event)?)?;
+                if matches!(event, JobEventBody::Done { .. }) {
+                    return Ok(());
                 }
             }
-            Some(JobEventBody::Skipped { from, to, .. }) => {
-                context.out.note(format!(
-                    "[{} were skipped; they are in the job's stdout or stderr]",
-                    bytes(to - from)
-                ));
+            Some(JobEventBody::Log { stream, content, .. }) => {
+                printer.print(stream, &content.into_bytes().unwrap_or_default())?;
+            }
+            Some(JobEventBody::Skipped { stream, from, .. }) => {
+                printer.streams[stream as usize].gap.get_or_insert(from);
+            }
+            Some(JobEventBody::Done { job }) => {
+                printer.complete(client, &job).await?;
+                return printer.end();
             }
             Some(_) => {}
         }
+    }
+}
+
+/// What a job's two streams have shown so far.
+struct Printer<'a> {
+    out: &'a Output,
+    raw: bool,
+    streams: [Printed; 2],
+}
+
+#[derive(Default)]
+struct Printed {
+    bytes: u64,
+    escaper: Escaper,
+    /// Events left bytes out from here on; the rest comes from the finished job's content.
+    gap: Option<u64>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, stream: LogStream, data: &[u8]) -> Result<(), Failure> {
+        let printed = &mut self.streams[stream as usize];
+        if printed.gap.is_some() {
+            return Ok(());
+        }
+        printed.bytes += data.len() as u64;
+        self.write(stream, data)
+    }
+
+    fn write(&mut self, stream: LogStream, data: &[u8]) -> Result<(), Failure> {
+        let escaper = &mut self.streams[stream as usize].escaper;
+        match (stream, self.raw) {
+            (LogStream::Stdout, true) => self.out.raw(data)?,
+            (LogStream::Stderr, true) => {}
+            (LogStream::Stdout, false) => self.out.raw(escaper.text(data).as_bytes())?,
+            (LogStream::Stderr, false) => {
+                let _ = std::io::stderr().write_all(escaper.text(data).as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints what no event carried: what came too fast, or all of it when the job was remembered or is long ended.
+    async fn complete(&mut self, client: &Client, job: &JobView) -> Result<(), Failure> {
+        let (stdout, stderr) = match &job.result {
+            Some(ResultView::Ok { stdout, stderr, .. }) => (Some(stdout), Some(stderr)),
+            Some(ResultView::Error { stdout, stderr, .. }) => (stdout.as_ref(), stderr.as_ref()),
+            None => (None, None),
+        };
+        for (stream, content) in [(LogStream::Stdout, stdout), (LogStream::Stderr, stderr)] {
+            let Some(content) = content else { continue };
+            let printed = &self.streams[stream as usize];
+            let offset = printed.gap.unwrap_or(printed.bytes);
+            if client.stat(content).await?.size <= offset {
+                continue;
+            }
+            let mut pieces = client.cat(content, &RangeQuery { offset: Some(offset), length: None }).await?;
+            while let Some(piece) = pieces.next().await {
+                self.write(stream, &piece.map_err(broke_off)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        let [stdout, stderr] = &mut self.streams;
+        self.out.end_of_stderr(&mut stderr.escaper);
+        Ok(self.out.end_of_stdout(&mut stdout.escaper)?)
     }
 }
 
