@@ -124,7 +124,9 @@ fn kad(config: &NetConfig) -> kad::Behaviour<ProviderRecords> {
         .set_periodic_bootstrap_interval(Some(Duration::from_secs(10 * 60)));
     let mut kad = kad::Behaviour::with_config(peer, records, kad_config);
     kad.set_mode(match config.dht {
-        DhtMode::WhenReachable => None,
+        // Until an address is confirmed; see `swarm/reach.rs`.
+        DhtMode::WhenReachable if config.external.is_empty() => Some(kad::Mode::Client),
+        DhtMode::WhenReachable => Some(kad::Mode::Server),
         DhtMode::Server => Some(kad::Mode::Server),
         DhtMode::Client => Some(kad::Mode::Client),
     });

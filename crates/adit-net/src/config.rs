@@ -88,7 +88,8 @@ pub struct Limits {
     pub job_bytes_per_peer: usize,
     /// A job stream without a byte for this long fails, while someone waits for one.
     pub job_idle: Duration,
-    /// A send on a job stream that makes no progress for this long fails.
+    /// A send on a job stream that makes no progress for this long fails, and so does an incoming
+    /// message that is not whole after this long.
     pub job_stall: Duration,
     /// Provider records of others kept for the DHT.
     pub provider_keys: usize,
@@ -155,7 +156,9 @@ impl NetConfig {
 
     /// The first contacts of the public IPFS network, as run by its maintainers.
     pub fn public_bootstrap() -> Vec<Multiaddr> {
+        // The first has an Ed25519 key; the others' RSA keys need libp2p's `rsa` feature.
         [
+            "/dnsaddr/va1.bootstrap.libp2p.io/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8",
             "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
             "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
             "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",

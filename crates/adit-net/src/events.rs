@@ -21,27 +21,38 @@ pub enum NetEvent {
 /// [`crate::Limits::incoming_jobs`]; beyond it the peer is told `busy`.
 #[derive(Debug)]
 pub struct NetEvents {
-    pub(crate) jobs: mpsc::Receiver<JobStream>,
+    jobs: mpsc::Receiver<JobStream>,
     /// Apart from the job queue, so that a full queue can't swallow it.
-    pub(crate) failed: watch::Receiver<Option<String>>,
+    failed: watch::Receiver<Option<String>>,
+    ended: bool,
 }
 
 impl NetEvents {
-    /// The next event; `None` after an orderly shutdown. Cancel-safe.
+    pub(crate) fn new(jobs: mpsc::Receiver<JobStream>, failed: watch::Receiver<Option<String>>) -> Self {
+        Self { jobs, failed, ended: false }
+    }
+
+    /// The next event; `None` after an orderly shutdown, or after [`NetEvent::Failed`].
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Option<NetEvent> {
-        loop {
-            if let Some(reason) = self.failed.borrow_and_update().clone() {
-                return Some(NetEvent::Failed { reason });
-            }
+        while !self.ended {
             tokio::select! {
                 biased;
-                changed = self.failed.changed() => if changed.is_err() {
-                    return None;
-                },
-                job = self.jobs.recv(), if !self.jobs.is_closed() || !self.jobs.is_empty() => if let Some(job) = job {
-                    return Some(NetEvent::Job(job));
-                },
+                changed = self.failed.changed() => {
+                    // Without a sender the supervisor has ended, whose last act is this message.
+                    let reason = self.failed.borrow_and_update().clone();
+                    self.ended = reason.is_some() || changed.is_err();
+                    if let Some(reason) = reason {
+                        return Some(NetEvent::Failed { reason });
+                    }
+                }
+                job = self.jobs.recv(), if !self.jobs.is_closed() || !self.jobs.is_empty() => {
+                    if let Some(job) = job {
+                        return Some(NetEvent::Job(job));
+                    }
+                }
             }
         }
+        None
     }
 }

@@ -43,7 +43,7 @@ pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};
 pub use events::{NetEvent, NetEvents};
 pub use identity::Identity;
 pub use job::{
-    JOB_PROTOCOL, JobReceiver, JobSender, JobStream, MAX_MESSAGE, OpenError, StreamError, TooMany,
+    FrameError, JOB_PROTOCOL, JobReceiver, JobSender, JobStream, MAX_MESSAGE, OpenError, StreamError, TooMany,
 };
 pub use libp2p::{Multiaddr, PeerId};
 pub use metrics::Metrics;

@@ -152,8 +152,8 @@ impl Net {
     }
 
     /// Up to `limit` peers that announced a root, without this node. Connects with the first few
-    /// on the way, since only the lookup knows where they are. Ends within 30 s; drop it to stop
-    /// earlier.
+    /// on the way, since only the lookup knows where they are. Ends half a second after the first
+    /// find, or within 30 s; drop it to stop earlier.
     pub async fn find_providers(&self, root: &Cid, limit: usize) -> Result<Vec<PeerId>, LookupError> {
         let (reply, answer) = oneshot::channel();
         self.tell(Command::FindProviders { root: *root, limit, reply }).await?;

@@ -23,10 +23,10 @@ use crate::{
 const YAMUX_STREAMS: usize = 4093;
 /// A dial or an upgrade that takes longer has failed.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// NATs forget UDP mappings after about 30 s; twice in that time is enough to stay reachable, and
-/// four times less work than the library's 5 s.
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(12);
-const QUIC_IDLE_MS: u32 = 30_000;
+/// A killed process says goodbye over TCP, where the kernel does it, but not over QUIC: this is
+/// how long its streams seem alive. A keep-alive is one small packet each way.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(5);
+const QUIC_IDLE_MS: u32 = 12_000;
 /// Unread bytes a QUIC peer may send us, per stream and per connection: what a slow reader costs.
 const QUIC_STREAM_WINDOW: u32 = 6 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 12 << 20;

@@ -83,8 +83,9 @@ impl Behaviour {
         let mut routes = self.routes.0.lock();
         let routes = routes.entry(peer).or_default();
         let route = JobRoute { connection, relayed, requests };
-        // Direct connections come first; among those the oldest, which is known to work.
-        let at = if relayed { routes.len() } else { routes.iter().take_while(|r| !r.relayed).count() };
+        // Direct connections come first. Among those the newest: where a peer was restarted, the older
+        // one is dead, which over QUIC takes a while to show.
+        let at = if relayed { routes.iter().take_while(|r| !r.relayed).count() } else { 0 };
         routes.insert(at, route);
         Handler::new(peer, Arc::clone(&self.shared), queue)
     }

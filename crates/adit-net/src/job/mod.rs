@@ -13,7 +13,7 @@ mod wire;
 pub(crate) use behaviour::{Behaviour, Opener};
 pub(crate) use budget::Budget;
 pub use stream::{JobReceiver, JobSender, JobStream, StreamError};
-pub use wire::MAX_MESSAGE;
+pub use wire::{FrameError, MAX_MESSAGE};
 
 use libp2p::StreamProtocol;
 

@@ -37,8 +37,6 @@ const READ_CHUNK: usize = 4 * 1024;
 const READ_STEP: usize = 256 * 1024;
 /// Incomplete messages beyond this size count against the byte budgets.
 const ROOM_FROM: usize = 64 * 1024;
-/// An incomplete message for which we have waited this long is a slow drip.
-const FRAME_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reading from or writing to a job stream failed. The stream is of no use afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -351,7 +349,8 @@ impl JobReceiver {
     /// Reads at least one byte, and none beyond `missing` unless that is little.
     async fn fill(&mut self, missing: usize) -> Result<(), StreamError> {
         let begun = !self.buffer.is_empty();
-        let limit = if begun { FRAME_PATIENCE } else { self.idle };
+        // An incomplete message for which we have waited as long as that is a slow drip.
+        let limit = if begun { self.stall } else { self.idle };
         let left = limit.saturating_sub(self.waited);
         // Grow with what has come, so that a header alone allocates little.
         let step = missing.min(self.buffer.len().clamp(READ_CHUNK, READ_STEP)).max(READ_CHUNK);

@@ -17,6 +17,9 @@ use crate::{dht, error::LookupError, metrics::Count};
 const MAX_LOOKUPS: usize = 64;
 /// Providers that one lookup connects with while it knows where they are.
 const DIALS_PER_LOOKUP: usize = 8;
+/// Once a provider is found, a lookup looks this much longer for more. It would otherwise end with
+/// its slowest node: a vanished one costs five seconds over QUIC.
+const SETTLE: Duration = Duration::from_millis(500);
 /// With this many Adit peers connected, the meeting point is visited seldom.
 const ENOUGH_ADIT_PEERS: usize = 8;
 const RENDEZVOUS_FIRST: Duration = Duration::from_secs(15);
@@ -34,7 +37,18 @@ pub(super) struct Providers {
     found: Vec<PeerId>,
     limit: usize,
     dialled: usize,
+    /// When it is enough, set by the first find.
+    settled: Option<Instant>,
     reply: Reply<Result<Vec<PeerId>, LookupError>>,
+}
+
+impl Query {
+    fn settled(&self) -> Option<Instant> {
+        match self {
+            Query::Providers(providers) => providers.settled,
+            _ => None,
+        }
+    }
 }
 
 /// When to visit the meeting point next.
@@ -79,7 +93,8 @@ impl Task {
         }
         self.state.metrics.lookups.one();
         let id = self.swarm.behaviour_mut().kad.get_providers(record_key(&key));
-        let providers = Providers { found: Vec::new(), limit: limit.max(1), dialled: 0, reply };
+        let providers =
+            Providers { found: Vec::new(), limit: limit.max(1), dialled: 0, settled: None, reply };
         self.queries.insert(id, Query::Providers(providers));
     }
 
@@ -189,6 +204,7 @@ impl Task {
                         continue;
                     }
                     query.found.push(*peer);
+                    query.settled.get_or_insert_with(|| Instant::now() + SETTLE);
                     if query.dialled < DIALS_PER_LOOKUP {
                         query.dialled += 1;
                         dial.push(*peer);
@@ -207,12 +223,30 @@ impl Task {
             let _ = self.dial_known(peer);
         }
         if full {
-            if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(&id) {
-                query.finish();
-            }
-            if let Some(query) = self.queries.remove(&id) {
-                self.query_ended(query);
-            }
+            self.finish(id);
+        }
+    }
+
+    /// When the next lookup has found enough.
+    pub(super) fn next_settled(&self) -> Option<Instant> {
+        self.queries.values().filter_map(Query::settled).min()
+    }
+
+    /// Ends lookups that have found enough.
+    pub(super) fn settle_due(&mut self, now: Instant) {
+        let settled = |query: &Query| query.settled().is_some_and(|at| now >= at);
+        let due: Vec<_> = self.queries.iter().filter(|(_, q)| settled(q)).map(|(id, _)| *id).collect();
+        for id in due {
+            self.finish(id);
+        }
+    }
+
+    fn finish(&mut self, id: kad::QueryId) {
+        if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(&id) {
+            query.finish();
+        }
+        if let Some(query) = self.queries.remove(&id) {
+            self.query_ended(query);
         }
     }
 

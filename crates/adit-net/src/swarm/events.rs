@@ -58,7 +58,8 @@ impl Task {
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.state.listening.write().retain(|a| *a != address);
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.relays.closed(listener_id);
                 if let Err(error) = reason {
                     tracing::warn!(%error, ?addresses, "a listener closed");
                 }
@@ -66,7 +67,7 @@ impl Task {
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener"),
             SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
-                *self.state.external.write() = self.swarm.external_addresses().cloned().collect();
+                self.on_external();
             }
             SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => drop(self.learn(peer_id, [address])),
             _ => {}
@@ -109,6 +110,7 @@ impl Task {
     fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
         let adit = info.protocols.contains(&JOB_PROTOCOL);
         self.state.book.write().identified(peer, &info.agent_version, adit, Instant::now());
+        self.consider_relay(peer, &info);
         let routes = info.protocols.contains(&self.config.network.kad_protocol());
         let addresses = self.learn(peer, info.listen_addrs);
         if routes {

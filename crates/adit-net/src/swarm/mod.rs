@@ -11,6 +11,7 @@ mod dht;
 mod dial;
 mod events;
 mod finder;
+mod reach;
 mod start;
 
 use std::{
@@ -78,6 +79,7 @@ pub(crate) struct Task {
     topic: IdentTopic,
     announcer: Announcer,
     rendezvous: dht::Rendezvous,
+    relays: reach::Relays,
     redial: Redial,
     bootstrap: Redial,
     failed_pings: HashMap<ConnectionId, u8>,
@@ -109,6 +111,8 @@ impl Task {
         self.redial_due(now);
         self.announce_due(now);
         self.rendezvous_due(now);
+        self.relay_due(now);
+        self.settle_due(now);
         if now >= self.next_sweep {
             self.swarm.behaviour_mut().kad.store_mut().sweep(now);
             self.state.adverts.sweep(crate::advert::unix_now(), now);
@@ -123,6 +127,8 @@ impl Task {
             if few { self.bootstrap.next() } else { None },
             self.announcer.next(),
             self.rendezvous.next(),
+            self.relays.next(),
+            self.next_settled(),
         ]
         .into_iter()
         .flatten()

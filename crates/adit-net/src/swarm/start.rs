@@ -18,11 +18,11 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Command, SWEEP, State, Task, dht::Rendezvous, dial::peer_of, finder::Finder};
+use super::{Command, SWEEP, State, Task, dht::Rendezvous, dial::peer_of, finder::Finder, reach::Relays};
 use crate::{
-    NetConfig,
+    NetConfig, Scope,
     advert::{self, AdvertBook},
-    behaviour::{Behaviour, Parts},
+    behaviour::{Behaviour, BehaviourEvent, Parts},
     bitswap,
     dht::{Announcer, ProvidedLog},
     error::StartError,
@@ -98,7 +98,7 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
     for address in &config.external {
         swarm.add_external_address(address.clone());
     }
-    let listening = listen(&mut swarm, &config.listen).await?;
+    let (listening, early) = listen(&mut swarm, &config.listen).await?;
 
     let mut announcer = Announcer::default();
     announcer.add(config.network.rendezvous_key(), now);
@@ -117,7 +117,8 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         budget,
     });
     let stop = CancellationToken::new();
-    let task = Task {
+    let relays = Relays::new(config.scope == Scope::Internet && config.external.is_empty(), now);
+    let mut task = Task {
         config,
         swarm,
         commands: queue,
@@ -130,21 +131,29 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         topic,
         announcer,
         rendezvous: Rendezvous::new(now),
+        relays,
         redial,
         bootstrap,
         failed_pings: HashMap::new(),
         next_sweep: now + SWEEP,
     };
+    for event in early {
+        task.on_event(event);
+    }
     let (failed, failure) = watch::channel(None);
     let (ended, stopped) = watch::channel(false);
-    tokio::spawn(supervise(task, failed, ended));
-    let events = NetEvents { jobs: incoming, failed: failure };
+    tokio::spawn(supervise(task.run(), failed, ended));
+    let events = NetEvents::new(incoming, failure);
     Ok(Started { commands, state, opener, exchange, stop, stopped, events })
 }
 
 /// Runs the task to its end and reports a panic, so that no daemon lives on without a network.
-async fn supervise(task: Task, failed: watch::Sender<Option<String>>, ended: watch::Sender<bool>) {
-    if let Err(panic) = AssertUnwindSafe(task.run()).catch_unwind().await {
+async fn supervise(
+    task: impl Future<Output = ()>,
+    failed: watch::Sender<Option<String>>,
+    ended: watch::Sender<bool>,
+) {
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
         let reason = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
@@ -172,10 +181,14 @@ fn not_taken(address: &Multiaddr) -> std::io::Result<()> {
 }
 
 /// Listens on every address and waits until each has begun, so that whoever started the network
-/// knows its real ports, and hears at once when a port is taken.
-async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+/// knows its real ports, and hears at once when a port is taken. What else happens meanwhile (a peer
+/// that was only waiting for us) is returned for the task.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+) -> Result<(Vec<Multiaddr>, Vec<SwarmEvent<BehaviourEvent>>), StartError> {
     let mut waiting: HashMap<ListenerId, Multiaddr> = HashMap::new();
-    let mut listening = Vec::new();
+    let (mut listening, mut early) = (Vec::new(), Vec::new());
     for address in addresses {
         let refused = |reason: String| StartError::Listen { address: address.clone(), reason };
         not_taken(address).map_err(|e| refused(e.to_string()))?;
@@ -195,7 +208,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
                         return Err(StartError::Listen { address, reason });
                     }
                 }
-                _ => {}
+                other => early.push(other),
             }
         }
         Ok(())
@@ -207,5 +220,26 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
             return Err(StartError::ListenTimeout { address, seconds: LISTEN_TIMEOUT.as_secs() });
         }
     }
-    Ok(listening)
+    Ok((listening, early))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NetEvent;
+
+    #[tokio::test]
+    async fn a_panic_is_an_event_and_ends_the_network() {
+        let (failed, failure) = watch::channel(None);
+        let (ended, mut stopped) = watch::channel(false);
+        let (_incoming, jobs) = mpsc::channel(1);
+        let mut events = NetEvents::new(jobs, failure);
+        tokio::spawn(supervise(async { panic!("for {}", "a test") }, failed, ended));
+        match events.next().await {
+            Some(NetEvent::Failed { reason }) => assert_eq!(reason, "for a test"),
+            other => panic!("{other:?}"),
+        }
+        assert!(events.next().await.is_none(), "told once");
+        stopped.wait_for(|ended| *ended).await.expect("shutdown need not wait");
+    }
 }

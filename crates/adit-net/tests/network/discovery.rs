@@ -89,6 +89,29 @@ async fn networks_do_not_mix() {
     assert!(other.net.advertisements().is_empty());
 }
 
+/// Jobs look for providers for a few seconds at most. A node that is in everybody's routing table
+/// but gone costs a QUIC dial five.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vanished_node_does_not_hold_up_lookups() {
+    let first = node().await;
+    let address = first.address("quic");
+    let quic_only = |config: &mut NetConfig| {
+        config.bootstrap.push(address.clone());
+        config.listen.retain(|a| a.to_string().contains("quic"));
+    };
+    let (provider, seeker) = (node_with(quic_only).await, node_with(quic_only).await);
+    let gone = node_with(quic_only).await;
+    provider.net.provide(root("data")).await.unwrap();
+    for node in [&seeker, &provider] {
+        until("everyone knows the one that leaves", || node.net.is_connected(&gone.peer())).await;
+    }
+    find(&seeker, &root("data"), provider.peer()).await;
+    gone.net.shutdown().await;
+    let start = std::time::Instant::now();
+    assert_eq!(seeker.net.find_providers(&root("data"), 20).await.unwrap(), [provider.peer()]);
+    assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn announced_roots_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();

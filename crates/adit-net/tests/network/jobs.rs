@@ -200,7 +200,7 @@ async fn a_slow_reader_holds_the_sender_and_no_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_and_stalls_end_streams() {
     let limits = Limits {
-        job_idle: Duration::from_millis(300),
+        job_idle: Duration::from_secs(2),
         job_stall: Duration::from_millis(300),
         ..Limits::default()
     };
@@ -217,7 +217,7 @@ async fn silence_and_stalls_end_streams() {
         }
     })
     .await;
-    assert!(matches!(ended, Err(StreamError::Idle(_))) && waits >= 2, "{ended:?} after {waits}");
+    assert!(matches!(ended, Err(StreamError::Idle(_))) && waits >= 1, "{ended:?} after {waits}");
     let message = vec![0; 1 << 20];
     let stalled = soon(async {
         loop {

@@ -142,3 +142,35 @@ async fn connections_over_the_limit_are_refused() {
     .await;
     assert_eq!(b.net.peers().iter().filter(|p| p.connected).count(), 2);
 }
+
+/// Prints what an idle node with two idle neighbours in the same process costs. Run it alone:
+/// `cargo test --release -p adit-net --test network -- --ignored --nocapture idle`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement of 30 s, and of the whole process"]
+async fn what_idle_nodes_cost() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let pss = || {
+        let text = read("/proc/self/smaps_rollup");
+        let line = text.lines().find(|l| l.starts_with("Pss:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = pss();
+    let (a, b) = pair("tcp", Limits::default()).await;
+    let c = node_with(|config| config.bootstrap.push(b.address("quic"))).await;
+    until("all connected", || c.net.is_connected(&a.peer())).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Of /proc/self/stat, after the name in parentheses: fields 12 and 13, in hundredths of a second.
+    let cpu = || {
+        let stat = read("/proc/self/stat");
+        let fields: Vec<i64> =
+            stat.rsplit(')').next().unwrap().split_whitespace().filter_map(|f| f.parse().ok()).collect();
+        fields[10] + fields[11]
+    };
+    let start = cpu();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    println!(
+        "three nodes: {:.2} % CPU, {} KiB PSS above {before} KiB",
+        (cpu() - start) as f64 / 30.0,
+        pss() - before
+    );
+}
