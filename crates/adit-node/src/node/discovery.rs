@@ -47,8 +47,10 @@ pub(crate) fn start(shared: &Arc<Shared>, task: &Task, strategy: Strategy) -> mp
         Strategy::Cost => {
             let roots: Vec<Cid> =
                 task.inputs.values().map(|i| *i.root()).chain(task.stdin).take(ROOTS).collect();
-            let few = known.len() <= FEW;
-            let all = known.values().map(|c| Candidate { ask_early: few, ..c.clone() }).collect();
+            let connected = |node: &NodeId| shared.net.is_connected(&peer_of(node));
+            let few = known.keys().filter(|node| connected(node)).count() <= FEW;
+            let early = |c: &Candidate| Candidate { ask_early: few && connected(&c.node), ..c.clone() };
+            let all = known.values().map(early).collect();
             let _ = found.try_send(Found(all));
             // Without inputs nobody holds them: whoever has the code says so in its bid.
             if !roots.is_empty() {
