@@ -12,6 +12,8 @@ mod pages;
 mod read;
 mod reclaim;
 mod recovery;
+#[cfg(test)]
+mod schedules;
 mod segments;
 #[cfg(test)]
 mod simulated;
@@ -284,6 +286,8 @@ impl BlockStore for DiskStore {
                     }
                     return Ok(());
                 }
+                state.pressed = true;
+                self.shared.wake.notify_one();
             }
             room.await;
         }

@@ -77,6 +77,8 @@ impl Writer {
             if let Some(Recent::Buffered { data, .. }) = state.recent.get(&key) {
                 state.buffered -= data.len();
                 state.recent.remove(&key);
+                // Put again, it would stand there twice.
+                state.queue.retain(|queued| *queued != key);
             }
         }
         self.checkpoint()?;
@@ -270,7 +272,8 @@ fn gaps(live: &[(u32, u32)], len: u64) -> Vec<Range<u64>> {
     gaps
 }
 
-/// Punches the wide gaps of a segment out. Answers whether the rest is still mostly garbage.
+/// Punches the wide gaps of a segment out. Answers whether what is
+/// left over is still worth moving the live records for: a third of it garbage.
 fn punch_gaps(shared: &Shared, number: u32, live: &[(u32, u32)]) -> Result<bool, StoreError> {
     let file = shared.medium.change_segment(number).map_err(StoreError::io("open a segment"))?;
     let len = file.len().map_err(StoreError::io("measure a segment"))?;
@@ -284,7 +287,7 @@ fn punch_gaps(shared: &Shared, number: u32, live: &[(u32, u32)]) -> Result<bool,
     }
     let allocated = file.allocated().map_err(StoreError::io("measure a segment"))?;
     let needed: u64 = live.iter().map(|(_, len)| u64::from(*len) + RECORD_HEADER as u64).sum();
-    Ok(allocated > needed * 2 + (1 << 20))
+    Ok(allocated > needed + needed / 2 + (1 << 20))
 }
 
 /// Moves all live records of a segment away and removes it; where one of them is corrupt, the

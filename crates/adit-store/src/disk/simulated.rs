@@ -28,6 +28,8 @@ struct Disk {
     /// Nothing works any more.
     down: bool,
     capacity: Option<usize>,
+    /// Says that segments are synced and does nothing.
+    lies: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -49,6 +51,12 @@ enum Change {
 impl SimulatedDisk {
     pub(crate) fn crash_at(&self, operation: u64) {
         self.disk.lock().crash_at = Some(operation);
+    }
+
+    /// From now on syncs of segments do nothing, as on a disk that ignores them. The databases'
+    /// are honoured, so that it is this crate's promises that break.
+    pub(crate) fn lie(&self) {
+        self.disk.lock().lies = true;
     }
 
     pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
@@ -141,7 +149,8 @@ impl SimulatedDisk {
 
     fn sync(&self, name: &str) -> io::Result<()> {
         self.change(|disk, fate| {
-            if fate == Fate::Live {
+            let lie = disk.lies && name.starts_with("segments/");
+            if fate == Fate::Live && !lie {
                 let file = disk.file(name)?;
                 file.synced = file.now.clone();
                 file.unsynced.clear();

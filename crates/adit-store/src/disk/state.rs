@@ -40,10 +40,11 @@ pub(crate) type Task = Box<dyn FnOnce(&mut Writer) + Send>;
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) recent: HashMap<BlockKey, Recent>,
-    /// Keys of buffered blocks in the order they came. A key whose block was deleted meanwhile
-    /// is skipped.
+    /// Keys of buffered blocks in the order they came.
     pub(crate) queue: VecDeque<BlockKey>,
     pub(crate) buffered: usize,
+    /// Somebody waits for room in the buffer.
+    pub(crate) pressed: bool,
     pub(crate) sync_waiters: Vec<oneshot::Sender<Result<(), StoreError>>>,
     pub(crate) tasks: VecDeque<Task>,
     /// Chosen for deletion, still in the index: absent to everybody who asks from now on.

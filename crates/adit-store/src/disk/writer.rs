@@ -27,8 +27,9 @@ use crate::{StoreError, key::BlockKey};
 pub(crate) const FLUSH_FROM: usize = 4 << 20;
 /// Unsynced blocks reach the disk after this long without anybody asking.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
-/// How much may be in segments and not in the index: the work of a restart after a crash.
-const UNINDEXED_MAX: usize = 16 << 10;
+/// How much may be in segments and not in the index: the work of a restart after a crash, and some
+/// 100 bytes of memory a block. Small batches would rewrite most of a big index each time.
+const UNINDEXED_MAX: usize = 64 << 10;
 const UNINDEXED_BYTES_MAX: u64 = 128 << 20;
 
 /// The segment that is appended to.
@@ -135,7 +136,12 @@ impl Writer {
                 tracing::warn!(%error, "the block index could not be brought up to date");
             }
             if timed_out {
+                // Nothing to do: memory that a burst needed goes back.
                 self.staging.shrink();
+                self.unindexed.shrink_to_fit();
+                let mut state = self.shared.state.lock();
+                state.recent.shrink_to_fit();
+                state.queue.shrink_to_fit();
             }
             if closing {
                 return;
@@ -299,6 +305,7 @@ impl Writer {
         let result = file.write_pages(self.staging.bytes(), 0);
         self.staging.clear();
         result.map_err(write_error)?;
+        self.shared.used.fetch_add(SEGMENT_HEADER, Ordering::Relaxed);
         self.dirty = true;
         self.active = Some(Active::new(header, file, SEGMENT_HEADER));
         Ok(())
@@ -376,11 +383,12 @@ fn has_work(state: &State) -> bool {
     state.closing
         || !state.sync_waiters.is_empty()
         || !state.tasks.is_empty()
-        || (state.buffered >= FLUSH_FROM && state.stuck.is_none())
+        || ((state.pressed || state.buffered >= FLUSH_FROM) && state.stuck.is_none())
 }
 
 /// Everything that waits, in order. The blocks stay readable in memory until they are written.
 fn take_batch(state: &mut State) -> Vec<Record> {
+    state.pressed = false;
     let queue = std::mem::take(&mut state.queue);
     let buffered = |key: BlockKey| match state.recent.get(&key) {
         Some(Recent::Buffered { cid, data }) => Some(Record { key, cid: *cid, data: data.clone() }),
