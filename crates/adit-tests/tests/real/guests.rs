@@ -19,7 +19,7 @@ fn a_rust_program_audits_a_tree() -> Result<()> {
     let ran = node.adit(&words)?.expect(0)?;
     assert!(ran.text().contains("1 packages, 2 files"), "{}", ran.text());
     let lines = fs::read_to_string(out.join("packages.tsv"))?;
-    assert!(lines.ends_with("demo-1.0.0\tMIT\t2\t75\t1\t1\tfalse\tfalse\n"), "{lines}");
+    assert!(lines.ends_with("demo-1.0.0\tMIT\t2\t76\t1\t1\tfalse\tfalse\n"), "{lines}");
     Ok(())
 }
 
