@@ -90,13 +90,14 @@ impl<'a> Job<'a> {
 
     pub(super) fn run(mut self) -> Result<(), Stop> {
         self.check_limits()?;
-        if self.may_remember() && !self.fresh {
-            if let Some(known) = self.enclave.memory.recall(&self.task_cid) {
-                self.enclave.counters.remembered.fetch_add(1, Ordering::Relaxed);
-                self.stats.remembered = true;
-                self.stats.fuel = known.fuel;
-                return self.finish(known.outcome.clone(), known.cid, Results::default());
-            }
+        if self.may_remember()
+            && !self.fresh
+            && let Some(known) = self.enclave.memory.recall(&self.task_cid)
+        {
+            self.enclave.counters.remembered.fetch_add(1, Ordering::Relaxed);
+            self.stats.remembered = true;
+            self.stats.fuel = known.fuel;
+            return self.finish(known.outcome.clone(), known.cid, Results::default());
         }
         for root in self.task.inputs.values().map(adit_model::Input::root).chain(&self.task.stdin) {
             self.rights.allow(root).map_err(too_many)?;

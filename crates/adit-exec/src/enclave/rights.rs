@@ -74,9 +74,8 @@ impl Rights {
     /// A block that cannot be parsed has no links: it is what its CID says, so it is served, and whoever reads it
     /// finds out, on every host in the same way.
     pub(super) fn serve(&mut self, cid: &Cid, block: &[u8]) -> Result<(), TooManyBlocks> {
-        match self.blocks.insert(Name::of(cid), true) {
-            Some(true) => return Ok(()),
-            Some(false) | None => {}
+        if self.blocks.insert(Name::of(cid), true) == Some(true) {
+            return Ok(());
         }
         self.served += 1;
         self.bytes += block.len() as u64;

@@ -142,10 +142,10 @@ impl Job<'_> {
                     FromNode::Stored => return Err(stored_too_early()),
                 }
             }
-            if ready[0] {
-                if let Some(done) = self.hear(worker, &mut run)? {
-                    break done;
-                }
+            if ready[0]
+                && let Some(done) = self.hear(worker, &mut run)?
+            {
+                break done;
             }
         };
         self.stats.run_us = micros(began);

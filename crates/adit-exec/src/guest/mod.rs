@@ -94,6 +94,8 @@ pub(crate) struct Kept {
 
 impl Host {
     /// The world of `job`. Gives back what it was made of when the job cannot even begin.
+    // Both come back in one piece, once a job: boxing the error would only move the allocation.
+    #[allow(clippy::result_large_err)]
     pub(crate) fn new(mut kept: Kept, job: Job, channel: &Arc<Channel>) -> Result<Self, (Kept, Stop)> {
         let quota = u32::try_from(job.limits.output / PAGE).unwrap_or(u32::MAX);
         if quota > kept.tree.pages.room() {

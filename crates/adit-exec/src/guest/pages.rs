@@ -148,7 +148,7 @@ impl FileData {
         for page in self.pages.drain(needed as usize..) {
             pages.give_back(page);
         }
-        if length < self.length && length % PAGE != 0 {
+        if length < self.length && !length.is_multiple_of(PAGE) {
             // What is cut off must not come back when the file grows again.
             pages.page_mut(self.pages[(length / PAGE) as usize])[(length % PAGE) as usize..].fill(0);
         }

@@ -282,14 +282,14 @@ impl ConnectionHandler for Handler {
                 }
                 StreamUpgradeError::Apply(never) => match never {},
             },
-            ConnectionEvent::RemoteProtocolsChange(ProtocolsChange::Added(protocols)) => {
-                if protocols.into_iter().any(|p| *p == PROTOCOL) {
-                    self.set_mute(false);
-                }
-            }
-            ConnectionEvent::RemoteProtocolsChange(ProtocolsChange::Removed(protocols)) => {
-                if protocols.into_iter().any(|p| *p == PROTOCOL) {
-                    self.set_mute(true);
+            ConnectionEvent::RemoteProtocolsChange(change) => {
+                let (mut protocols, mute) = match change {
+                    ProtocolsChange::Added(added) => (added.into_iter().collect::<Vec<_>>(), false),
+                    ProtocolsChange::Removed(removed) => (removed.into_iter().collect(), true),
+                };
+                protocols.retain(|protocol| **protocol == PROTOCOL);
+                if !protocols.is_empty() {
+                    self.set_mute(mute);
                 }
             }
             _ => {}

@@ -248,10 +248,13 @@ impl Session {
         });
         let answer = answer.await;
         unwait.defuse();
-        answer.unwrap_or_else(|_| {
-            let reason = "the node is shutting down".to_owned();
-            Err(SourceError::Unavailable { cid: *cid, reason })
-        })
+        match answer {
+            Ok(answer) => answer,
+            Err(_) => {
+                let reason = "the node is shutting down".to_owned();
+                Err(SourceError::Unavailable { cid: *cid, reason })
+            }
+        }
     }
 }
 
