@@ -285,7 +285,7 @@ fn start_endless(node: &mut FakeNode, blocks: &mut Blocks, how: &How) -> fake_no
     session.start(&task, &invocation, &How { push, ..how.clone() });
     node.wait_for_stats("compiling", |stats| stats.codes_cached > 0);
     let pid = node.child.id();
-    wait_until("starting the worker", || children(pid).into_iter().any(|pid| busy(pid)));
+    wait_until("starting the worker", || children(pid).into_iter().any(busy));
     session
 }
 
