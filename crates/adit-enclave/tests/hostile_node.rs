@@ -82,7 +82,8 @@ fn a_lying_node_fails_the_job_and_says_whose_fault_it_is() {
     let socket = Arc::new(File::from(socket));
     let (code, input) = (world.code, world.input);
     for which in [code, input] {
-        let cases: Vec<(&str, Box<dyn Fn() -> Answer>, Failure)> = vec![
+        type Case<'a> = (&'a str, Box<dyn Fn() -> Answer + 'a>, Failure);
+        let cases: Vec<Case<'_>> = vec![
             ("wrong bytes", Box::new(|| Answer::Inline(Bytes::from_static(b"INPUT"))), Failure::Host),
             ("no bytes", Box::new(|| Answer::Inline(Bytes::new())), Failure::Host),
             ("a wrong file", Box::new(|| Answer::File(wrong.clone(), 0, 5)), Failure::Host),

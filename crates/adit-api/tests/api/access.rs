@@ -73,7 +73,7 @@ async fn tokens_are_made_listed_and_revoked() {
     let issued = admin.issue_token("laptop", Scope::Read).await.unwrap();
     let client = served.with_token(Some(&issued.token));
     client.id().await.unwrap();
-    assert_eq!(admin.tokens().await.unwrap(), [issued.view.clone()]);
+    assert_eq!(admin.tokens().await.unwrap(), std::slice::from_ref(&issued.view));
     admin.revoke_token(&issued.view.id).await.unwrap();
     assert_eq!(client.id().await.unwrap_err().api().unwrap().code, Code::Unauthorized);
     let nobody = served.with_token(Some("adit_guess")).id().await.unwrap_err();

@@ -214,7 +214,7 @@ impl Network {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        one_in > 0 && self.random % one_in == 0
+        one_in > 0 && self.random.is_multiple_of(one_in)
     }
 
     fn connect(&mut self, at: usize) {
