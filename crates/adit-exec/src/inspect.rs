@@ -279,7 +279,9 @@ mod tests {
         assert_eq!(kind(of("(module)")), CodeFaultKind::NotACommand);
         assert_eq!(kind(of(r#"(module (func (export "_start")))"#)), CodeFaultKind::NotACommand);
         assert_eq!(kind(of("(component)")), CodeFaultKind::NotACommand);
-        let fault = of(r#"(module (import "env" "f" (func)) (memory (export "memory") 1) (func (export "_start")))"#).err();
+        let fault =
+            of(r#"(module (import "env" "f" (func)) (memory (export "memory") 1) (func (export "_start")))"#)
+                .err();
         assert!(fault.is_none_or(|fault| fault.detail.contains("env.f")), "named");
         let component = r#"(component (import "wasi:nn/tensor@0.2.0" (instance)))"#;
         assert!(of(component).unwrap_err().detail.contains("wasi:nn"));

@@ -89,7 +89,9 @@ fn the_list_of_commands_is_complete() {
     for parent in COMMANDS.iter().filter(|command| !command.contains(' ')) {
         let text = help(parent);
         let Some((_, section)) = text.split_once("Commands:\n") else { continue };
-        let listed = section.lines().take_while(|line| line.starts_with("  "));
+        // Deeper lines go on with a description.
+        let listed =
+            section.lines().take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
         for child in listed.filter_map(|line| line.split_whitespace().next()) {
             let command = format!("{parent} {child}");
             assert!(COMMANDS.contains(&command.trim()), "no golden help for `{command}`");

@@ -135,8 +135,9 @@ impl HostSide {
 
     /// The bid, or why there is none.
     pub fn decided(&mut self, offer: Result<Bid, Refusal>, now: Micros) -> Option<HostAction> {
-        let State::Evaluating { task, fresh } = std::mem::replace(&mut self.state, State::Closed) else {
-            return None;
+        let (task, fresh) = match &mut self.state {
+            State::Evaluating { task, fresh } => (std::mem::take(task), *fresh),
+            _ => return None,
         };
         Some(HostAction::Send(match offer {
             Ok(bid) => {

@@ -30,7 +30,7 @@ async fn blocks_of_all_sizes_travel_over_tcp_and_quic() {
         let bytes: usize = all.iter().map(|b| b.data.len()).sum();
         assert_eq!(session.received()[&server.peer], bytes as u64, "each block came once");
         let traffic = client.bitswap.traffic(&server.peer).unwrap();
-        assert!(traffic.received > bytes as u64 && traffic.rate.is_some(), "{traffic:?}");
+        assert!(traffic.received > bytes as u64, "{traffic:?}");
     }
 }
 
