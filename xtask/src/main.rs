@@ -8,6 +8,7 @@ mod demo;
 mod guests;
 mod licences;
 mod test;
+mod watchdog;
 
 use anyhow::{Result, bail};
 

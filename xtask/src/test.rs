@@ -1,7 +1,11 @@
-//! Tests, in suites with a time budget each. A suite that outgrows its budget belongs into `soak`.
+//! Tests, in suites with a time budget each. A suite that outgrows its budget belongs into `soak`; one that takes
+//! half as long again is ended: something hangs.
 
-use crate::build::{self, ENCLAVE, NODE, PURE, REAL, cargo, check};
-use anyhow::{Result, bail};
+use crate::{
+    build::{self, ENCLAVE, NODE, PURE, REAL, cargo, check},
+    watchdog::Watchdog,
+};
+use anyhow::{Context, Result, bail};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -42,7 +46,9 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     for suite in SUITES.iter().filter(|suite| names.is_empty() || names.contains(&suite.name)) {
         println!("\n== {}: {} (budget {} min)", suite.name, suite.proves, suite.budget);
         let start = Instant::now();
-        (suite.run)()?;
+        let watchdog = Watchdog::start(suite.name, Duration::from_secs(90 * suite.budget));
+        (suite.run)().with_context(|| format!("the suite {} failed", suite.name))?;
+        drop(watchdog);
         table.push((suite, start.elapsed()));
     }
     println!("\nsuite      took      budget");

@@ -3,7 +3,7 @@
 //! Every job has an input of its own, and results are not remembered. Beside each figure stands what was to be
 //! reached, and a peer of the same run: the same request to `/livez` (HTTP alone) or `fork`+`exec` of a program.
 
-use adit_tests::{Connection, Node, Programs, eventually, processes_below};
+use adit_tests::{Connection, Node, Programs, cpu_ticks, eventually, processes_below};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
@@ -171,10 +171,10 @@ fn idle(node: &Node) -> Result<()> {
         pids.push(node.pid());
         pids
     };
-    let before: u64 = family().iter().map(|pid| ticks(*pid)).sum();
+    let before: u64 = family().iter().map(|pid| cpu_ticks(*pid)).sum();
     let start = Instant::now();
     std::thread::sleep(Duration::from_secs(15));
-    let after: u64 = family().iter().map(|pid| ticks(*pid)).sum();
+    let after: u64 = family().iter().map(|pid| cpu_ticks(*pid)).sum();
     let percent = after.saturating_sub(before) as f64 / start.elapsed().as_secs_f64();
     let pss: u64 = family().iter().map(|pid| pss(*pid)).sum();
     row(
@@ -185,12 +185,6 @@ fn idle(node: &Node) -> Result<()> {
     // A tick is a hundredth of a second, so ticks a second are percent.
     row("  processor", format!("{percent:.2} %"), "<= 1 %");
     Ok(())
-}
-
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// Proportional set size in KiB.

@@ -9,4 +9,4 @@ mod process;
 
 pub use http::{Connection, Reply};
 pub use node::{Node, Settings};
-pub use process::{Finished, Programs, eventually, processes_below};
+pub use process::{Finished, Programs, cpu_ticks, eventually, is_busy, processes_below};

@@ -105,11 +105,10 @@ pub fn processes_below(root: u32) -> Vec<(u32, String)> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(status) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // `pid (name) state parent …`; the name may hold anything, so count from its last parenthesis.
-        let Some((_, rest)) = status.rsplit_once(") ") else { continue };
-        let mut fields = rest.split(' ');
-        let (Some(state), Some(Ok(parent))) = (fields.next(), fields.next().map(str::parse::<u32>)) else {
+        let fields = stat(pid);
+        let (Some(state), Some(Ok(parent))) =
+            (fields.first(), fields.get(1).map(|field| field.parse::<u32>()))
+        else {
             continue;
         };
         if state != "Z" {
@@ -128,4 +127,22 @@ pub fn processes_below(root: u32) -> Vec<(u32, String)> {
         }
     }
     found
+}
+
+/// Whether a process is on a processor, or waits for one, right now.
+pub fn is_busy(pid: u32) -> bool {
+    stat(pid).first().is_some_and(|state| state == "R")
+}
+
+/// Processor time that a process has used, in hundredths of a second.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    stat(pid).iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// The fields of `/proc/PID/stat` from the state on (state, parent, …); empty when there is no such process.
+fn stat(pid: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // `pid (name) state parent …`; the name may hold anything, so count from its last parenthesis.
+    let fields = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    fields.split_whitespace().map(str::to_owned).collect()
 }

@@ -264,6 +264,7 @@ impl FakeNode {
     /// The next message that is not about code.
     pub fn receive(&mut self) -> Option<control::FromEnclave> {
         loop {
+            wait_until_readable(&self.control);
             let frame = self.control.receive(&mut self.inbox).expect("a channel")?;
             match control::FromEnclave::decode(frame.bytes, frame.descriptors.len()).expect("a message") {
                 control::FromEnclave::Code { code, cached } => self.codes.push((code, cached)),
@@ -372,6 +373,14 @@ pub fn unique(mut task: Task) -> Task {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     task.env.insert("UNIQUE".into(), COUNT.fetch_add(1, Ordering::Relaxed).to_string());
     task
+}
+
+/// Fails the test, instead of hanging it, when the enclave owes a word and says nothing.
+fn wait_until_readable(channel: &Channel) {
+    let mut entry = libc::pollfd { fd: channel.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: `entry` is one entry that outlives the call.
+    let count = unsafe { libc::poll(&raw mut entry, 1, PATIENCE.as_millis() as libc::c_int) };
+    assert!(count != 0, "the enclave has said nothing for {PATIENCE:?}");
 }
 
 pub struct Session {
@@ -483,6 +492,7 @@ impl Session {
 
     /// The next message and its descriptors; `None` when the enclave closed the session.
     pub fn receive(&mut self) -> Option<(FromEnclave, Vec<OwnedFd>)> {
+        wait_until_readable(&self.channel);
         let frame = self.channel.receive(&mut self.inbox).expect("a channel")?;
         let message = FromEnclave::decode(frame.bytes, frame.descriptors.len()).expect("a message");
         Some((message, frame.descriptors))

@@ -76,7 +76,7 @@ pub fn serve(control: Channel, programs: Programs) -> Result<(), ControlError> {
             ToEnclave::Endorse { endorsement } => enclave.signer.endorse(&endorsement)?,
             ToEnclave::OpenSession => {
                 let Some(channel) = channel else { return Err(ControlError::Violation("no channel")) };
-                // Closing the channel, by dropping it, is the refusal.
+                // Closing the channel, by dropping it, is the refusal. Each session's thread holds `places` once.
                 if Arc::strong_count(&places) <= MAX_SESSIONS {
                     open(&enclave, channel, places.clone())?;
                 }
@@ -104,9 +104,15 @@ fn receive(
 
 fn open(enclave: &Arc<Enclave>, channel: Channel, places: Arc<Places>) -> io::Result<()> {
     let enclave = enclave.clone();
+    // Here, and not in the thread: free places go to sessions in the order in which these were opened.
+    let place = Places::take(&places, Duration::ZERO).ok_or(places);
     // A panic in here ends this session, its job and its worker, and nothing else.
     thread::Builder::new().name("session".into()).spawn(move || {
-        if let Some(place) = places.take(SESSION_PATIENCE) {
+        let place = match place {
+            Ok(place) => Some(place),
+            Err(places) => Places::take(&places, SESSION_PATIENCE),
+        };
+        if let Some(place) = place {
             session::serve(&enclave, channel);
             drop(place);
         }
@@ -121,22 +127,22 @@ struct Places {
 }
 
 /// Given back when dropped.
-struct Place<'a>(&'a Places);
+struct Place(Arc<Places>);
 
 impl Places {
     fn new(free: usize) -> Self {
         Places { free: Mutex::new(free), freed: Condvar::new() }
     }
 
-    fn take(&self, patience: Duration) -> Option<Place<'_>> {
-        let mut free = self.free.lock();
-        self.freed.wait_while_for(&mut free, |free| *free == 0, patience);
+    fn take(this: &Arc<Self>, patience: Duration) -> Option<Place> {
+        let mut free = this.free.lock();
+        this.freed.wait_while_for(&mut free, |free| *free == 0, patience);
         *free = free.checked_sub(1)?;
-        Some(Place(self))
+        Some(Place(this.clone()))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         *self.0.free.lock() += 1;
         self.0.freed.notify_one();

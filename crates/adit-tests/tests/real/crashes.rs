@@ -1,7 +1,7 @@
 //! `kill -9` at any moment: what was acknowledged is there afterwards, nothing is half there, and a restart is quick.
 
-use crate::{guest, noise, programs};
-use adit_tests::{Finished, Node, eventually, processes_below};
+use crate::{endless, guest, noise, programs};
+use adit_tests::{Finished, Node, cpu_ticks, eventually, processes_below};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -87,13 +87,7 @@ fn is_enclave(words: &str) -> bool {
 #[test]
 fn a_worker_that_is_killed_takes_only_its_own_job_with_it() -> Result<()> {
     let node = Node::start(&programs(), &[])?;
-    let path = node.repository().with_extension("loop.wasm");
-    fs::write(
-        &path,
-        wat::parse_str(
-            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
-        )?,
-    )?;
+    let path = endless(&node)?;
     let words = ["run", path.to_str().unwrap(), "--detach", "--timeout", "60s", "--fuel", "1000000000000000"];
     let started = node.json(&words)?;
     let job = started["job"].as_str().context("a job")?;
@@ -110,12 +104,6 @@ fn a_worker_that_is_killed_takes_only_its_own_job_with_it() -> Result<()> {
     assert_ne!(view["state"], "finished", "a killed worker is no outcome of the task: {view}");
     node.adit(&["run", &guest("echo"), "--fresh"])?.expect(0)?;
     Ok(())
-}
-
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! no other job may notice, nothing of the host may show, and no process may stay behind.
 
 use crate::{guest, programs, repository};
-use adit_tests::{Node, eventually, processes_below};
+use adit_tests::{Node, eventually, is_busy, processes_below};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
@@ -118,10 +118,7 @@ fn none_of_them_gets_out_or_disturbs_another_job() -> Result<()> {
 
     // All that is left are idle workers: nobody still burns a processor.
     eventually("the machine is quiet again", Duration::from_secs(10), || {
-        let busy = processes_below(node.pid()).into_iter().filter(|(pid, _)| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
-        });
+        let busy = processes_below(node.pid()).into_iter().filter(|(pid, _)| is_busy(*pid));
         Ok((busy.count() == 0).then_some(()))
     })
 }

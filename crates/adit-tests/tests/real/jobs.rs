@@ -1,7 +1,7 @@
 //! Jobs on one node: what goes in, what comes out, what is said about it.
 
-use crate::{guest, noise, programs};
-use adit_tests::{Node, eventually, processes_below};
+use crate::{endless, guest, noise, programs};
+use adit_tests::{Node, eventually, is_busy, processes_below};
 use anyhow::{Context, Result};
 use std::{fs, time::Duration};
 
@@ -76,13 +76,7 @@ fn only_needed_blocks_are_read_on_a_seek() -> Result<()> {
 #[test]
 fn an_endless_job_ends_at_its_timeout_and_leaves_no_process() -> Result<()> {
     let node = Node::start(&programs(), &[])?;
-    let wat = node.repository().with_extension("loop.wasm");
-    fs::write(
-        &wat,
-        wat::parse_str(
-            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
-        )?,
-    )?;
+    let wat = endless(&node)?;
     let wat = wat.to_str().unwrap();
     let ran = node.adit(&["run", wat, "--timeout", "1s", "--fuel", "1000000000000000"])?;
     assert_eq!(ran.code, 224, "124 for a timeout, and 100 because it is adit's own: {}", ran.stderr);
@@ -92,22 +86,10 @@ fn an_endless_job_ends_at_its_timeout_and_leaves_no_process() -> Result<()> {
     })
 }
 
-/// Whether a process is on a processor right now.
-fn is_busy(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
-}
-
 #[test]
 fn a_detached_job_can_be_listed_cancelled_and_asked_for() -> Result<()> {
     let node = Node::start(&programs(), &[])?;
-    let path = node.repository().with_extension("loop.wasm");
-    fs::write(
-        &path,
-        wat::parse_str(
-            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
-        )?,
-    )?;
+    let path = endless(&node)?;
     let path = path.to_str().unwrap();
     let started = node.json(&["run", path, "--detach", "--timeout", "60s", "--fuel", "1000000000000000"])?;
     let job = started["job"].as_str().context("a job")?;

@@ -9,7 +9,8 @@ mod hostile;
 mod jobs;
 mod network;
 
-use adit_tests::Programs;
+use adit_tests::{Node, Programs};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// The programs under test. Missing ones fail the test: a run without them would prove nothing.
@@ -29,6 +30,14 @@ fn repository(path: &str) -> PathBuf {
 /// The path of a checked-in guest, as a command line takes it.
 fn guest(name: &str) -> String {
     repository(&format!("guests/bin/{name}.wasm")).to_str().expect("text").to_owned()
+}
+
+/// A program that never ends, in a file beside the node's repository.
+fn endless(node: &Node) -> Result<PathBuf> {
+    let path = node.repository().with_extension("loop.wasm");
+    let wat = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#;
+    std::fs::write(&path, wat::parse_str(wat)?)?;
+    Ok(path)
 }
 
 /// Reproducible bytes that do not compress or repeat.

@@ -1,6 +1,6 @@
 //! Several nodes: jobs go to the data, bytes come by need, and a receipt is believed only when it verifies.
 
-use crate::{guest, noise, programs};
+use crate::{endless, guest, noise, programs};
 use adit_tests::{Node, eventually};
 use anyhow::{Context, Result};
 use std::{fs, time::Duration};
@@ -85,13 +85,7 @@ fn a_node_that_accepts_only_its_own_jobs_says_so() -> Result<()> {
 #[test]
 fn a_requester_that_disappears_leaks_nothing() -> Result<()> {
     let mut nodes = nodes(2, &[])?;
-    let path = nodes[1].repository().with_extension("loop.wasm");
-    fs::write(
-        &path,
-        wat::parse_str(
-            r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#,
-        )?,
-    )?;
+    let path = endless(&nodes[1])?;
     let peer = nodes[0].peer_id()?;
     let words = [
         "run",

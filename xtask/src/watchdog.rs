@@ -1,0 +1,91 @@
+//! Ends what hangs, so that a run says which test it was instead of being cut off without a word.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+/// While it lives, a time limit applies to all processes that this one has started, and that those have.
+pub(crate) struct Watchdog {
+    _over: Sender<()>,
+}
+
+impl Watchdog {
+    pub(crate) fn start(what: &'static str, limit: Duration) -> Self {
+        let (over, ended) = mpsc::channel();
+        thread::spawn(move || {
+            if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("xtask: {what} has not ended after {} min: it is killed.", limit.as_secs() / 60);
+                eprintln!(
+                    "xtask: a test that hangs is named above: \"has been running for over 60 seconds\""
+                );
+                kill_all_below(std::process::id());
+            }
+        });
+        Watchdog { _over: over }
+    }
+}
+
+/// Kills until nobody is left: what is forked while the list is read stands in the next one.
+fn kill_all_below(root: u32) {
+    loop {
+        let found = below(root);
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            // SAFETY: integers only. The worst that a number used again could do is end another child of ours.
+            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that descend from one, without those that have ended and are not yet collected.
+fn below(root: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        // `pid (name) state parent …`; the name may hold anything, so count from its last parenthesis.
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = rest.split(' ');
+        if let (Some(state), Some(Ok(parent))) = (fields.next(), fields.next().map(str::parse))
+            && state != "Z"
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut ahead = vec![root];
+    while let Some(pid) = ahead.pop() {
+        let own = children.remove(&pid).unwrap_or_default();
+        ahead.extend(&own);
+        found.extend(own);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+    };
+
+    #[test]
+    fn what_hangs_is_killed_with_all_that_it_started() {
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", "sleep 600 & sleep 600"]).stdout(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::start("a test of the watchdog", Duration::from_millis(200));
+        assert_eq!(shell.wait().unwrap().signal(), Some(libc::SIGKILL));
+        // Both sleeping processes held the other end.
+        let mut rest = Vec::new();
+        std::io::Read::read_to_end(&mut shell.stdout.take().unwrap(), &mut rest).unwrap();
+        drop(watchdog);
+    }
+}
