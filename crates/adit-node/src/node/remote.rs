@@ -214,7 +214,7 @@ impl<'a> Market<'a> {
                 self.placer.forged(node, reason);
             }
             Heard::Said(event) => match event {
-                RequesterEvent::Bid(bid) => self.placer.bid(node, bid),
+                RequesterEvent::Bid(bid) => self.placer.bid(node, bid, now),
                 RequesterEvent::Refused(refusal) => {
                     self.talks.remove(&node);
                     self.placer.refused(node, refusal.detail, refusal.kind.is_for_good());
@@ -403,7 +403,7 @@ impl<'a> Market<'a> {
                 self.job.fresh,
             );
             let offer = offer.await.map_err(|refusal| refusal.detail);
-            self.placer.local(self.shared.me(), offer);
+            self.placer.local(self.shared.me(), offer, self.shared.clock.now());
         }
     }
 

@@ -29,6 +29,11 @@ pub struct Limits {
     pub ask_in_all: usize,
     /// How long an answer to Ask may take beyond four round trips.
     pub bid_patience: Duration,
+    /// How long the others are waited for once somebody has offered, if that is longer than four of its
+    /// round trips: a dead node must not hold up a job that a live one would take.
+    pub settle: Duration,
+    /// At most this, however far the one that offered.
+    pub longest_settle: Duration,
     /// How long an answer to Run (the Acceptance) may take beyond four round trips.
     pub accept_patience: Duration,
     /// Silence of a running host after which it counts as gone; hosts ping well within it.
@@ -46,6 +51,8 @@ impl Default for Limits {
             ask_at_once: 4,
             ask_in_all: 16,
             bid_patience: Duration::from_millis(750),
+            settle: Duration::from_millis(5),
+            longest_settle: Duration::from_millis(400),
             accept_patience: Duration::from_millis(1500),
             silence: Duration::from_secs(15),
             first_rest: Duration::from_millis(250),
@@ -131,6 +138,9 @@ pub struct Placer {
     rest_until: Option<Micros>,
     rest: Duration,
     asked_in_round: usize,
+    /// Until when the others' answers are waited for, once somebody has offered.
+    settle_until: Option<Micros>,
+    polled_at: Micros,
     over: bool,
 }
 
@@ -148,12 +158,14 @@ impl Placer {
             rest_until: None,
             rest: limits.first_rest,
             asked_in_round: 0,
+            settle_until: None,
+            polled_at: 0,
             over: false,
         }
     }
 
     /// What this node itself offers. It is never asked, so it is told at the start of each round.
-    pub fn local(&mut self, node: NodeId, offer: Result<Bid, String>) {
+    pub fn local(&mut self, node: NodeId, offer: Result<Bid, String>, now: Micros) {
         if matches!(self.strategy, Strategy::Near) || matches!(self.strategy, Strategy::At(at) if at != node)
         {
             return;
@@ -165,7 +177,7 @@ impl Placer {
             return;
         }
         match offer {
-            Ok(bid) => self.offered(index, bid),
+            Ok(bid) => self.offered(index, bid, now),
             Err(reason) => self.out(index, AttemptResult::Refused, Some(reason), false),
         }
     }
@@ -186,10 +198,10 @@ impl Placer {
     }
 
     /// A candidate's answer to Ask.
-    pub fn bid(&mut self, node: NodeId, bid: Bid) {
+    pub fn bid(&mut self, node: NodeId, bid: Bid, now: Micros) {
         if let Some(index) = self.find(node).filter(|&i| matches!(self.entries[i].phase, Phase::Asked { .. }))
         {
-            self.offered(index, bid);
+            self.offered(index, bid, now);
         }
     }
 
@@ -252,6 +264,7 @@ impl Placer {
         if self.over {
             return actions;
         }
+        self.polled_at = now;
         self.expire(now, &mut actions);
         if self.entries.iter().any(|e| matches!(e.phase, Phase::Chosen { .. } | Phase::Running { .. })) {
             return actions;
@@ -270,7 +283,9 @@ impl Placer {
                 break;
             }
             self.ask_more(group, now, &mut actions);
-            if self.still_answering(group) || (group && self.discovering && self.best(true).is_none()) {
+            if (self.still_answering(group) && !self.is_settled(group, now))
+                || (group && self.discovering && self.best(true).is_none())
+            {
                 return actions;
             }
             if let Some(index) = self.best(group) {
@@ -291,7 +306,12 @@ impl Placer {
             Phase::Running { gone } => Some(gone),
             _ => None,
         });
-        late.chain(self.rest_until).min().filter(|_| !self.over)
+        let settling = self.entries.iter().any(|e| matches!(e.phase, Phase::Offered));
+        let in_hand =
+            self.entries.iter().any(|e| matches!(e.phase, Phase::Chosen { .. } | Phase::Running { .. }));
+        // A moment that has passed wakes nobody: `poll` has acted on it, or nobody holds the data yet.
+        let settle = self.settle_until.filter(|until| settling && !in_hand && *until > self.polled_at);
+        late.chain(self.rest_until).chain(settle).min().filter(|_| !self.over)
     }
 
     /// Whether the placer rests before asking everybody again.
@@ -320,7 +340,16 @@ impl Placer {
             .collect()
     }
 
+    /// Whether an offer stands long enough: who has not answered by now is not waited for. Under `Near`
+    /// and `At` everybody who was asked is.
+    fn is_settled(&self, group: bool, now: Micros) -> bool {
+        matches!(self.strategy, Strategy::Cost)
+            && self.settle_until.is_some_and(|until| now >= until)
+            && self.best(group).is_some()
+    }
+
     fn begin_round(&mut self) {
+        self.settle_until = None;
         self.rest_until = None;
         self.discovering = true;
         self.asked_in_round = 0;
@@ -491,7 +520,10 @@ impl Placer {
         self.entries.len() - 1
     }
 
-    fn offered(&mut self, index: usize, bid: Bid) {
+    fn offered(&mut self, index: usize, bid: Bid, now: Micros) {
+        let settle =
+            micros(self.limits.settle).max(4 * self.rtt(index)).min(micros(self.limits.longest_settle));
+        self.settle_until.get_or_insert(now + settle);
         let entry = &mut self.entries[index];
         entry.cost = Some(cost(&entry.candidate, &bid, &self.assume));
         entry.bid = Some(bid);

@@ -158,6 +158,7 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
                 Input::Bid(i) => placer.bid(
                     node(i),
                     Bid { bytes_present: 1000, bytes_missing: Some(world[i].missing), ..Bid::default() },
+                    now,
                 ),
                 Input::Refused(i) => {
                     release(&mut in_hand, i);
@@ -297,7 +298,7 @@ fn a_local_offer_with_all_the_data_wins_without_asking() {
         holds_inputs: false,
         ask_early: false,
     }]);
-    placer.local(node(0), Ok(Bid { bytes_missing: Some(0), ..Bid::default() }));
+    placer.local(node(0), Ok(Bid { bytes_missing: Some(0), ..Bid::default() }), 0);
     let actions = placer.poll(0);
     assert!(matches!(&actions[..], [Action::Run { node: n, .. }] if *n == node(0)), "{actions:?}");
 }
@@ -342,10 +343,21 @@ fn nodes_asked_early_that_hold_nothing_wait_for_the_search_to_end() {
     };
     placer.candidates([candidate(0, false, true)]);
     assert_eq!(placer.poll(0), [Action::Ask(node(0))]);
-    placer.bid(node(0), Bid { bytes_missing: Some(1 << 20), ..Bid::default() });
+    placer.bid(node(0), Bid { bytes_missing: Some(1 << 20), ..Bid::default() }, 1);
     assert_eq!(placer.poll(1), [], "somebody who holds the data may still be found");
     placer.candidates([candidate(1, true, false)]);
     assert_eq!(placer.poll(2), [Action::Ask(node(1))]);
-    placer.bid(node(1), Bid { bytes_missing: Some(0), bytes_present: 1 << 20, ..Bid::default() });
+    placer.bid(node(1), Bid { bytes_missing: Some(0), bytes_present: 1 << 20, ..Bid::default() }, 3);
     assert!(matches!(&placer.poll(3)[..], [Action::Run { node: n, .. }] if *n == node(1)));
+}
+
+#[test]
+fn a_dead_node_does_not_hold_up_a_job_that_a_live_one_offered_to_take() {
+    let dead =
+        Simulated { conduct: Conduct::NeverBids, delay: 10, rtt_us: Some(10), holds: true, missing: 0 };
+    let live =
+        Simulated { conduct: Conduct::Delivers, delay: 300, rtt_us: Some(300), holds: true, missing: 0 };
+    let (report, _) = simulate(&[dead, live], Strategy::Cost, false, Micros::MAX);
+    assert_eq!(report.delivered_by, Some(1));
+    assert!(report.ended_at < 20_000, "{} µs", report.ended_at);
 }
