@@ -1,6 +1,7 @@
 //! Two nodes in two processes on loopback: how fast does a file get from one disk store to the
 //! other, durable at the end, by Bitswap over TCP and over QUIC? Beside it, in the same run, what
-//! a plain TCP copy from file to synced file reaches here.
+//! a plain TCP copy from file to synced file reaches here, and the processor time of both
+//! processes, which says what the figures would be were the machine not busy with other things.
 //!
 //! ```text
 //! cargo run --release -p adit-net --example bitswap_bench [-- MEGABYTES [ROUNDS]]
@@ -48,23 +49,38 @@ fn measure(megabytes: usize, rounds: usize) -> Result<(), Failure> {
     let dir = tempfile::tempdir_in(base.parent().unwrap_or(Path::new(".")))?;
     let mut server = Server::start(dir.path(), megabytes)?;
     println!("{megabytes} MB, best of {rounds}, disk to disk, synced");
-    let copy = (0..rounds).map(|_| server.copy(&dir.path().join("copy"))).try_fold(0.0, best)?;
-    println!("plain TCP copy      {copy:6.0} MB/s");
+    let copy = best(rounds, |round| server.copy(&dir.path().join(format!("copy{round}"))))?;
+    println!("plain TCP copy    {copy}");
     for (name, _, target) in TARGETS {
-        let mut runs =
-            (0..rounds).map(|round| server.fetch(&dir.path().join(format!("{name}{round}")), name));
-        let rate = runs.try_fold(0.0, best)?;
-        let verdict = if rate >= target { "reached" } else { "missed" };
-        println!(
-            "bitswap over {name:<5} {rate:7.0} MB/s   to reach {target:.0} ({verdict}), {:.2} of the copy",
-            rate / copy
-        );
+        let run = best(rounds, |round| server.fetch(&dir.path().join(format!("{name}{round}")), name))?;
+        let verdict = if run.rate >= target { "reached" } else { "missed" };
+        let part = run.rate / copy.rate;
+        println!("bitswap, {name:<8} {run}; to reach {target:.0}: {verdict}; {part:.2} of the copy");
     }
     Ok(())
 }
 
-fn best(best: f64, rate: Result<f64, Failure>) -> Result<f64, Failure> {
-    Ok(best.max(rate?))
+/// One transfer.
+struct Run {
+    /// Megabytes a second.
+    rate: f64,
+    /// Processor seconds of both processes.
+    busy: f64,
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:6.0} MB/s, {:.2} s of processor time", self.rate, self.busy)
+    }
+}
+
+fn best(rounds: usize, mut run: impl FnMut(usize) -> Result<Run, Failure>) -> Result<Run, Failure> {
+    let mut best = run(0)?;
+    for round in 1..rounds {
+        let next = run(round)?;
+        best = Run { rate: best.rate.max(next.rate), busy: best.busy.min(next.busy) };
+    }
+    Ok(best)
 }
 
 /// The other process, and what it said at its start.
@@ -94,42 +110,56 @@ impl Server {
         Ok(Self { child, bytes: megabytes as u64 * 1_000_000, root, addresses, copy })
     }
 
-    fn copy(&mut self, to: &Path) -> Result<f64, Failure> {
+    fn copy(&mut self, to: &Path) -> Result<Run, Failure> {
         let mut file = std::fs::File::create(to)?;
-        let started = Instant::now();
+        let started = self.now()?;
         let copied = std::io::copy(&mut std::net::TcpStream::connect(&self.copy)?, &mut file)?;
         file.sync_all()?;
-        let rate = self.rate(started);
+        let run = self.run_since(started)?;
         assert_eq!(copied, self.bytes);
         std::fs::remove_file(to)?;
-        Ok(rate)
+        Ok(run)
     }
 
-    fn fetch(&self, to: &Path, transport: &str) -> Result<f64, Failure> {
+    fn fetch(&self, to: &Path, transport: &str) -> Result<Run, Failure> {
         let address = &self.addresses.iter().find(|(name, _)| name == transport).ok_or("no address")?.1;
         let runtime = tokio::runtime::Runtime::new()?;
-        let rate = runtime.block_on(async {
+        let run = runtime.block_on(async {
             let store: Arc<dyn BlockStore> = Arc::new(DiskStore::open(to, DiskOptions::default())?);
             let node = node(Arc::clone(&store), None, Some(address.clone())).await?;
             let Some(Protocol::P2p(server)) = address.iter().last() else { return Err("no peer".into()) };
             connected(&node.bitswap, &server).await;
-            let started = Instant::now();
+            let started = self.now()?;
             let session = node.bitswap.session(vec![server]);
             let cat = export::cat(&session, &self.root, Range::ALL).await?;
             let bytes =
                 cat.content.try_fold(0, |sum, part| async move { Ok(sum + part.len() as u64) }).await?;
             store.sync().await?;
             assert_eq!(bytes, self.bytes);
-            Ok::<_, Failure>(self.rate(started))
+            self.run_since(started)
         })?;
         drop(runtime);
         std::fs::remove_dir_all(to)?;
-        Ok(rate)
+        Ok(run)
     }
 
-    fn rate(&self, started: Instant) -> f64 {
-        self.bytes as f64 / 1e6 / started.elapsed().as_secs_f64()
+    fn now(&self) -> Result<(Instant, f64), Failure> {
+        Ok((Instant::now(), busy("self")? + busy(&self.child.id().to_string())?))
     }
+
+    fn run_since(&self, (instant, before): (Instant, f64)) -> Result<Run, Failure> {
+        let rate = self.bytes as f64 / 1e6 / instant.elapsed().as_secs_f64();
+        Ok(Run { rate, busy: self.now()?.1 - before })
+    }
+}
+
+/// Processor seconds of a process so far, user and system, from Linux's `/proc`.
+fn busy(process: &str) -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name, which is in parentheses, come the third field and the following.
+    let fields = stat.rsplit(')').next().ok_or("no fields")?.split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
 impl Drop for Server {

@@ -10,6 +10,7 @@ use std::{
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
+    multiaddr::Protocol,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler,
         THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -67,10 +68,11 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    fn handler(&mut self, peer: PeerId, id: ConnectionId) -> Handler {
+    fn handler(&mut self, peer: PeerId, id: ConnectionId, addresses: &[&Multiaddr]) -> Handler {
+        let relayed = addresses.iter().any(|a| a.iter().any(|part| part == Protocol::P2pCircuit));
         let known = self.accounts.lock().get(&peer).cloned();
         let account = known.unwrap_or_else(|| PeerAccount::new(Arc::clone(&self.budgets), &self.config));
-        let link = Link::new(peer, id, account);
+        let link = Link::new(peer, id, relayed, account);
         self.nascent.insert(id, Arc::clone(&link));
         let (sender, answers) = mpsc::channel(ANSWERS_QUEUE);
         let inbound = Inbound {
@@ -101,10 +103,10 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
+        local: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, id))
+        Ok(self.handler(peer, id, &[local, remote]))
     }
 
     fn handle_pending_outbound_connection(
@@ -125,10 +127,13 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if self.addresses.len() < MAX_ADDRESSES || self.addresses.contains_key(&peer) {
-            self.addresses.insert(peer, address.clone());
+        self.addresses.insert(peer, address.clone());
+        if self.addresses.len() > MAX_ADDRESSES
+            && let Some(any) = self.addresses.keys().find(|other| **other != peer).copied()
+        {
+            self.addresses.remove(&any);
         }
-        Ok(self.handler(peer, id))
+        Ok(self.handler(peer, id, &[address]))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {

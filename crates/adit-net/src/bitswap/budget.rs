@@ -39,6 +39,7 @@ impl Budgets {
 pub(crate) struct PeerAccount {
     budgets: Arc<Budgets>,
     receive: Arc<Semaphore>,
+    receive_unasked: Arc<Semaphore>,
     serve: Arc<Semaphore>,
     /// Bytes of Bitswap messages since the peer connected.
     pub(crate) received: AtomicU64,
@@ -59,6 +60,7 @@ impl PeerAccount {
         Arc::new(Self {
             budgets,
             receive: Arc::new(Semaphore::new(config.receive_per_peer)),
+            receive_unasked: Arc::new(Semaphore::new(config.receive_unasked_per_peer)),
             serve: Arc::new(Semaphore::new(config.serve_per_peer)),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -68,8 +70,10 @@ impl PeerAccount {
 
     /// Waits until a message of `len` bytes may be read.
     pub(crate) async fn receive(&self, len: usize, asked: bool) -> Paid {
-        let total = if asked { &self.budgets.receive } else { &self.budgets.receive_unasked };
-        pay(&self.receive, total, len).await
+        match asked {
+            true => pay(&self.receive, &self.budgets.receive, len).await,
+            false => pay(&self.receive_unasked, &self.budgets.receive_unasked, len).await,
+        }
     }
 
     /// Waits until `len` bytes may be loaded for this peer.

@@ -34,7 +34,7 @@ pub(crate) mod tests;
 mod want;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -193,8 +193,13 @@ impl Core {
         self.peers.get(id).and_then(|peer| peer.rate)
     }
 
-    /// Whether some session counts on this peer.
-    pub(crate) fn is_candidate(&self, id: &PeerId) -> bool {
+    /// The peers that sessions with wants count on.
+    pub(crate) fn counted_on(&self) -> HashSet<PeerId> {
+        let busy = self.sessions.values().filter(|session| !session.wants.is_empty());
+        busy.flat_map(|session| session.candidates.iter().copied()).collect()
+    }
+
+    fn is_candidate(&self, id: &PeerId) -> bool {
         self.sessions.values().any(|s| s.candidates.contains(id))
     }
 

@@ -63,7 +63,9 @@ pub struct Config {
     pub receive_per_peer: usize,
     /// The same over all connections.
     pub receive_total: usize,
-    /// The share of `receive_total` open to peers from whom nothing is wanted.
+    /// The same for messages of peers from whom nothing is wanted, which bring wantlists: a few
+    /// of the largest for each, and enough in all that a crowd of slow ones cannot stop others.
+    pub receive_unasked_per_peer: usize,
     pub receive_unasked_total: usize,
     /// Bytes of blocks loaded for one peer and not yet written to it: one message on the wire
     /// and one behind it.
@@ -72,10 +74,11 @@ pub struct Config {
     pub serve_total: usize,
     /// Wants remembered for one connection; Kubo and Helia send at most 1024.
     pub max_ledger: usize,
-    /// Bytes of a message must arrive at this many a second on average, after `drip_grace`.
+    /// Messages must come, and be taken, at this many bytes a second on average, after
+    /// `drip_grace` and `write_timeout`.
     pub min_message_rate: usize,
     pub drip_grace: Duration,
-    /// A peer that takes nothing we write for this long is stuck.
+    /// A peer that takes (nearly) nothing of what we write for this long is stuck.
     pub write_timeout: Duration,
     /// An idle outbound stream is closed: Helia resets one after 10 s, and what was written last
     /// may be lost with it.
@@ -104,7 +107,8 @@ impl Default for Config {
             max_inbound_streams: 128,
             receive_per_peer: 16 << 20,
             receive_total: 64 << 20,
-            receive_unasked_total: 8 << 20,
+            receive_unasked_per_peer: 4 * MAX_MESSAGE_UNASKED,
+            receive_unasked_total: 32 << 20,
             serve_per_peer: 2 * MAX_MESSAGE_IN,
             serve_total: 64 << 20,
             max_ledger: 4096,

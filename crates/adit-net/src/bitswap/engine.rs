@@ -114,7 +114,7 @@ struct Engine {
     core: Core,
     config: Arc<Config>,
     finder: Arc<dyn ProviderFinder>,
-    /// Connections of each peer, oldest first. Wants travel on the first.
+    /// Connections of each peer, direct ones first, then by age. Wants travel on the first.
     links: HashMap<PeerId, Vec<Arc<Link>>>,
     sessions: HashMap<SessionId, Arc<Shared>>,
     open: HashMap<Cid, Open>,
@@ -238,9 +238,18 @@ impl Engine {
             Notice::Opened(link) => {
                 let peer = link.peer;
                 let links = self.links.entry(peer).or_default();
-                links.push(link);
-                if links.len() == 1 {
+                // Relays are slow and cut connections off, so a direct connection takes over.
+                let better = links.first().is_some_and(|first| first.relayed && !link.relayed);
+                if better {
+                    links[0].set_outstanding(0);
+                    links.insert(0, link);
+                    self.core.disconnected(peer, now);
                     self.core.connected(peer, now);
+                } else {
+                    links.push(link);
+                    if links.len() == 1 {
+                        self.core.connected(peer, now);
+                    }
                 }
             }
             Notice::Closed(peer, id) => {
@@ -421,9 +430,9 @@ impl Engine {
 
     /// Tells connections whether a session counts on them.
     fn mark_links(&mut self) {
-        let busy = self.core.is_busy();
+        let counted_on = self.core.counted_on();
         for (peer, links) in &self.links {
-            let keep = busy && self.core.is_candidate(peer);
+            let keep = counted_on.contains(peer);
             links.iter().for_each(|link| link.set_keep(keep));
         }
     }

@@ -32,6 +32,7 @@ use super::{
     Config, PROTOCOL,
     budget::Paid,
     link::Link,
+    pace,
     receive::{self, Inbound},
     wire,
 };
@@ -132,10 +133,9 @@ impl Handler {
     }
 
     fn write(&self, mut stream: Stream, message: Outgoing) -> Outbound {
-        let (link, patience) = (Arc::clone(&self.link), self.config.write_timeout);
+        let (link, config) = (Arc::clone(&self.link), Arc::clone(&self.config));
         let write = async move {
-            let count = |n| link.account.count_sent(n);
-            let written = wire::write_all(&mut stream, &message.pieces, patience, count).await;
+            let written = pace::write(&mut stream, &message.pieces, &config, &link.account).await;
             (written.map(|()| stream), message)
         };
         Outbound::Busy(write.boxed())
@@ -201,6 +201,17 @@ impl Handler {
                     }
                 }
             }
+        }
+    }
+
+    /// What `identify` says of the peer.
+    fn on_protocols(&mut self, change: ProtocolsChange<'_>) {
+        let (ours, mute) = match change {
+            ProtocolsChange::Added(mut protocols) => (protocols.any(|p| *p == PROTOCOL), false),
+            ProtocolsChange::Removed(mut protocols) => (protocols.any(|p| *p == PROTOCOL), true),
+        };
+        if ours {
+            self.set_mute(mute);
         }
     }
 
@@ -282,16 +293,7 @@ impl ConnectionHandler for Handler {
                 }
                 StreamUpgradeError::Apply(never) => match never {},
             },
-            ConnectionEvent::RemoteProtocolsChange(change) => {
-                let (mut protocols, mute) = match change {
-                    ProtocolsChange::Added(added) => (added.into_iter().collect::<Vec<_>>(), false),
-                    ProtocolsChange::Removed(removed) => (removed.into_iter().collect(), true),
-                };
-                protocols.retain(|protocol| **protocol == PROTOCOL);
-                if !protocols.is_empty() {
-                    self.set_mute(mute);
-                }
-            }
+            ConnectionEvent::RemoteProtocolsChange(change) => self.on_protocols(change),
             _ => {}
         }
     }

@@ -26,6 +26,8 @@ const LATE: Duration = Duration::from_secs(30);
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
     pub(crate) id: ConnectionId,
+    /// Through a relay.
+    pub(crate) relayed: bool,
     pub(crate) account: Arc<PeerAccount>,
     outbox: Mutex<Outbox>,
     waker: AtomicWaker,
@@ -43,10 +45,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(peer: PeerId, id: ConnectionId, account: Arc<PeerAccount>) -> Arc<Self> {
+    pub(crate) fn new(peer: PeerId, id: ConnectionId, relayed: bool, account: Arc<PeerAccount>) -> Arc<Self> {
         Arc::new(Self {
             peer,
             id,
+            relayed,
             account,
             outbox: Mutex::default(),
             waker: AtomicWaker::new(),

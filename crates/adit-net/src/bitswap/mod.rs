@@ -26,7 +26,7 @@
 //! - [`handler`] moves messages on one connection, [`receive`] hashes what arrives, both in the
 //!   connection's own task; [`behaviour`] only announces connections and dials, so that bulk data never passes
 //!   through the task that polls the swarm.
-//! - [`wire`] is the format, [`budget`] the bytes, [`config`] every limit with its reason.
+//! - [`wire`] is the format, [`pace`] the least speed, [`budget`] the bytes, [`config`] every limit with its reason.
 //!
 //! Start reading at [`client`], then [`ledger`].
 
@@ -38,6 +38,7 @@ mod engine;
 mod handler;
 mod ledger;
 mod link;
+mod pace;
 mod receive;
 mod server;
 mod session;

@@ -4,11 +4,11 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::AsyncWriteExt;
 use libp2p::swarm::Stream;
 use multihash::Multihash;
 use sha2::{Digest, Sha256};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     Config,
@@ -16,6 +16,7 @@ use super::{
     budget::Paid,
     config::{MAX_BLOCK, MAX_MESSAGE_IN, MAX_MESSAGE_UNASKED},
     link::Link,
+    pace,
     server::Servers,
     wire::{self, Prefix},
 };
@@ -105,14 +106,14 @@ async fn message(stream: &mut Stream, inbound: &Inbound) -> io::Result<bool> {
     let asked = link.is_asked();
     if !asked && len > MAX_MESSAGE_UNASKED {
         // Passed over in small steps: resetting the stream would silence Kubo for good.
-        skip(stream, len, inbound).await?;
+        pace::skip(stream, len, &inbound.config, link).await?;
         let received = Received { unread: len, ..Received::default() };
         deliver(inbound, received).await;
         return Ok(true);
     }
     let paid = link.account.receive(len, asked).await;
     let mut body = vec![0; len];
-    read(stream, &mut body, inbound).await?;
+    pace::read(stream, &mut body, &inbound.config, link).await?;
     let message = wire::decode(body.into()).map_err(invalid)?;
 
     if !message.wants.is_empty() || message.full {
@@ -142,76 +143,6 @@ async fn deliver(inbound: &Inbound, received: Received) {
         let link = Arc::clone(&inbound.link);
         // Fails only when the exchange is shutting down.
         let _ = inbound.engine.send(FromPeer { link, received }).await;
-    }
-}
-
-/// Fills `buf`, as long as the bytes come at the least acceptable rate.
-async fn read(stream: &mut Stream, buf: &mut [u8], inbound: &Inbound) -> io::Result<()> {
-    let mut pace = Pace::new(&inbound.config);
-    let mut filled = 0;
-    while filled < buf.len() {
-        let n = pace.step(stream.read(&mut buf[filled..])).await?;
-        filled += n;
-        inbound.link.account.count_received(n);
-        inbound.link.trickle.fetch_add(n as u64, std::sync::atomic::Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-async fn skip(stream: &mut Stream, len: usize, inbound: &Inbound) -> io::Result<()> {
-    let mut scratch = vec![0; len.min(16 << 10)];
-    let mut pace = Pace::new(&inbound.config);
-    let mut rest = len;
-    while rest > 0 {
-        let to = rest.min(scratch.len());
-        let n = pace.step(stream.read(&mut scratch[..to])).await?;
-        rest -= n;
-        inbound.link.account.count_received(n);
-    }
-    Ok(())
-}
-
-/// Watches that a message arrives at the least acceptable rate on average.
-struct Pace {
-    started: Instant,
-    check: std::pin::Pin<Box<tokio::time::Sleep>>,
-    bytes: usize,
-    rate: usize,
-}
-
-impl Pace {
-    fn new(config: &Config) -> Self {
-        let started = Instant::now();
-        let check = Box::pin(tokio::time::sleep_until(started + config.drip_grace));
-        Self { started, check, bytes: 0, rate: config.min_message_rate }
-    }
-
-    /// One read, with an error at the end of the stream or when the peer drips.
-    async fn step(&mut self, read: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
-        tokio::pin!(read);
-        loop {
-            tokio::select! {
-                biased;
-                n = &mut read => {
-                    let n = n?;
-                    if n == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    self.bytes += n;
-                    return Ok(n);
-                }
-                () = &mut self.check => {
-                    let elapsed = self.started.elapsed();
-                    if (self.bytes as f64) < self.rate as f64 * elapsed.as_secs_f64() {
-                        return Err(io::Error::new(
-                            io::ErrorKind::TimedOut,
-                            format!("{} bytes in {elapsed:?}", self.bytes),
-                        ));
-                    }
-                    self.check.as_mut().reset(Instant::now() + std::time::Duration::from_secs(1));
-                }
-            }
-        }
     }
 }
 

@@ -6,11 +6,11 @@
 //!
 //! Source: <https://specs.ipfs.tech/bitswap-protocol/>.
 
-use std::{io, time::Duration};
+use std::io;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures::AsyncRead;
 
 mod decode;
 mod encode;
@@ -76,26 +76,4 @@ pub(crate) async fn read_len<R: AsyncRead + Unpin>(io: &mut R) -> io::Result<Opt
         Err(unsigned_varint::io::ReadError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(io::Error::new(io::ErrorKind::InvalidData, e)),
     }
-}
-
-/// Writes the pieces of one message one after the other and reports every step. Fails when the
-/// peer takes nothing for `patience`.
-pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
-    io: &mut W,
-    pieces: &[Bytes],
-    patience: Duration,
-    progress: impl Fn(usize),
-) -> io::Result<()> {
-    for piece in pieces {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let written = tokio::time::timeout(patience, io.write(rest)).await??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            rest = &rest[written..];
-            progress(written);
-        }
-    }
-    tokio::time::timeout(patience, io.flush()).await?
 }

@@ -51,7 +51,7 @@ impl Default for Limits {
             ask_at_once: 4,
             ask_in_all: 16,
             bid_patience: Duration::from_millis(750),
-            settle: Duration::from_millis(5),
+            settle: Duration::from_millis(20),
             longest_settle: Duration::from_millis(400),
             accept_patience: Duration::from_millis(1500),
             silence: Duration::from_secs(15),

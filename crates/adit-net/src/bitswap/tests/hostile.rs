@@ -192,6 +192,33 @@ async fn a_peer_that_never_reads_is_cut_off() {
     assert!(!hostile.connection().await, "disconnected");
 }
 
+/// Taking a byte now and then must not hold the budget that others are served from.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_sips_its_answers_is_cut_off() {
+    let all = blocks(16, 1 << 20, 7);
+    // The windows alone take a quarter of a megabyte.
+    let config =
+        Config { write_timeout: Duration::from_secs(1), min_message_rate: 1 << 20, ..Config::default() };
+    let (_honest, client, mut hostile) = scene(&[], config).await;
+    client.add(&all).await;
+    let mut stream = hostile.open().await;
+    let entries: Vec<Entry> = all.iter().map(|b| Entry::want(b.cid, WantKind::Block)).collect();
+    want(&mut stream, &entries).await;
+    let mut sipped = hostile.accept().await;
+    let sips = async {
+        let mut sip = [0; 256];
+        while sipped.read(&mut sip).await.is_ok_and(|n| n > 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // The stream ended; others may have been opened for what was left.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        up = hostile.connection() => assert!(!up, "disconnected"),
+        () = sips => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_streams_is_refused_beyond_the_limit_and_the_rest_works() {
     let all = blocks(1, 10_000, 8);

@@ -55,6 +55,7 @@ pub(super) struct Node {
     pub(super) store: Arc<dyn BlockStore>,
     pub(super) bitswap: Handle,
     dials: mpsc::Sender<Multiaddr>,
+    cuts: mpsc::Sender<PeerId>,
     swarm: JoinHandle<()>,
 }
 
@@ -68,15 +69,17 @@ impl Node {
         let (mut swarm, address) = listen(behaviour, transport).await;
         let peer = *swarm.local_peer_id();
         let (dials, mut to_dial) = mpsc::channel::<Multiaddr>(8);
+        let (cuts, mut to_cut) = mpsc::channel(8);
         let swarm = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = swarm.select_next_some() => {}
                     Some(address) = to_dial.recv() => swarm.dial(address).expect("can dial"),
+                    Some(peer) = to_cut.recv() => drop(swarm.disconnect_peer_id(peer)),
                 }
             }
         });
-        Self { peer, address, store, bitswap, dials, swarm }
+        Self { peer, address, store, bitswap, dials, cuts, swarm }
     }
 
     /// Connects, and returns when this side knows of it.
@@ -87,6 +90,11 @@ impl Node {
 
     pub(super) async fn connect_to(&self, other: &Node) {
         self.connect(other.peer, &other.address).await;
+    }
+
+    /// Closes all connections with a peer.
+    pub(super) async fn disconnect(&self, peer: PeerId) {
+        self.cuts.send(peer).await.expect("the swarm runs");
     }
 
     /// Ends the node at once, as a crash would.

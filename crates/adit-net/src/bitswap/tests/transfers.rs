@@ -35,7 +35,7 @@ async fn blocks_of_all_sizes_travel_over_tcp_and_quic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hint_is_dialled_and_connected_peers_are_found_without_one() {
+async fn connected_peers_that_have_it_are_found_without_a_hint() {
     let (server, client) = pair(Transport::Tcp).await;
     let bystander = Node::start(Transport::Tcp).await;
     client.connect_to(&bystander).await;
@@ -100,6 +100,25 @@ async fn several_providers_share_the_work_and_one_may_die() {
     assert!(client.has_all(&all).await);
     assert_eq!(session.received().values().sum::<u64>(), (300 * (256 << 10)) as u64);
     assert!(session.received().len() >= 2, "{:?}", session.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_dialled_again_and_everything_wanted_again() {
+    let (server, client) = pair(Transport::Tcp).await;
+    let all = blocks(200, 256 << 10, 11);
+    server.add(&all).await;
+    let session = client.bitswap.session(vec![server.peer]);
+    let cut = async {
+        for megabytes in [5, 20] {
+            while session.received().values().sum::<u64>() < megabytes << 20 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            server.disconnect(client.peer).await;
+        }
+    };
+    let (fetched, ()) = tokio::join!(fetch(&session, &all), cut);
+    fetched.unwrap();
+    assert!(client.has_all(&all).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
