@@ -41,6 +41,9 @@ impl From<RunError> for ApiError {
             RunError::Unavailable { .. } => ApiError::new(Code::ContentUnavailable, text)
                 .hint("check the CID; connect to a node that has it with `adit swarm connect`"),
             RunError::Failed { job, state, failure } => no_outcome(job, state, &failure),
+            RunError::KeyReused(_) => {
+                ApiError::new(Code::Conflict, text).hint("choose a new key for each job")
+            }
             RunError::NoJob(_) => no_job(text),
             RunError::Stopping => ApiError::new(Code::Unavailable, text),
             RunError::Node(_) => ApiError::new(Code::Internal, text),

@@ -73,7 +73,7 @@ pub struct RunBody {
     /// Bring the result's blocks to this node before the job counts as finished.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fetch_result: bool,
-    /// Two requests with one key are one job.
+    /// Two requests for the same work with one key are one job; other work with that key is refused (conflict).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }

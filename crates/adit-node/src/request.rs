@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use adit_model::{Abi, Input, Invalid, Limits, NodeId, Profile, Task};
+use adit_model::{Abi, Input, Invalid, Limits, NodeId, Profile, Task, TaskCid};
 use cid::Cid;
 
 /// A job to run, as the API and the command line ask for it.
@@ -40,7 +40,8 @@ pub struct RunRequest {
     pub live_logs: bool,
     /// Bring the blocks of the result here before the job counts as finished.
     pub fetch_result: bool,
-    /// Two requests with the same key are the same job: the second one joins the first.
+    /// Two requests for the same work with the same key are the same job: the second one joins the first. The same
+    /// key with other work is an error.
     pub idempotency_key: Option<String>,
 }
 
@@ -121,6 +122,12 @@ impl RunRequest {
         };
         task.check()?;
         Ok(task)
+    }
+
+    /// Names the work that is asked for, before it is known how the program is called: to tell whether two requests
+    /// with one idempotency key ask for the same.
+    pub(crate) fn fingerprint(&self) -> Result<TaskCid, InvalidRequest> {
+        Ok(self.task(Abi::Wasip1)?.cid())
     }
 }
 

@@ -293,8 +293,10 @@ async fn one_key_is_one_job_and_history_survives_a_restart() {
     let (code, data) = (node.guest("tiny").await, node.add("abc").await);
     let request = RunRequest { idempotency_key: Some("once".into()), ..job(code, data) };
     let first = node.run(request.clone()).await.unwrap();
-    let second = node.run(request).await.unwrap();
+    let second = node.run(request.clone()).await.unwrap();
     assert_eq!((first.view.id, &first.envelope), (second.view.id, &second.envelope));
+    let other = RunRequest { args: vec!["other".into()], ..request };
+    assert!(matches!(node.run(other).await, Err(RunError::KeyReused(id)) if id == first.view.id));
     assert_eq!(node.jobs(10).len(), 1);
     let dir = node.stop().await;
     let node = start_in(dir, &[]).await;

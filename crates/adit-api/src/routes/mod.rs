@@ -9,6 +9,7 @@ mod receipts;
 mod repo;
 mod run;
 mod tokens;
+mod uploads;
 
 use crate::access::{Guard, Tokens};
 use crate::backend::Node;
@@ -167,7 +168,7 @@ async fn entry(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let mut response = match app.guard.check(request.headers()) {
         Err(refusal) => refusal.into_response(),
         Ok(()) if request.method() == Method::OPTIONS && origin.is_some() => preflight(),
-        Ok(()) => next.run(request).await,
+        Ok(()) => uploads::answer(request, next).await,
     };
     if let Some(origin) = origin.filter(|origin| app.guard.allows_origin(origin)) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

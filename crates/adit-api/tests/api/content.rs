@@ -119,6 +119,19 @@ async fn preserved_modes_and_times_come_back() {
 }
 
 #[tokio::test]
+async fn the_reason_for_a_refused_upload_arrives() {
+    let served = serve().await;
+    let client = served.client();
+    let path = served.path("large");
+    std::fs::write(&path, vec![7; 5 << 20]).unwrap();
+    let unknown = AddQuery { profile: Some("other".into()), ..AddQuery::default() };
+    // Had the server closed without reading the rest, some of these would see a broken connection instead.
+    for _ in 0..20 {
+        assert_eq!(code(client.add_path(&path, &unknown).await), Code::BadRequest);
+    }
+}
+
+#[tokio::test]
 async fn archives_that_lie_are_refused_and_leave_nothing_pinned() {
     let served = serve().await;
     let client = served.client();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_model::{EnvelopeCid, OutcomeCid};
+use adit_model::{EnvelopeCid, OutcomeCid, TaskCid};
 use adit_store::Lease;
 use cid::Cid;
 use parking_lot::Mutex;
@@ -63,8 +63,15 @@ struct Index {
     order: VecDeque<JobId>,
     /// Not yet in history as they stand.
     unwritten: Vec<Arc<Record>>,
-    keys: HashMap<String, JobId>,
+    keys: HashMap<String, Keyed>,
     key_order: VecDeque<String>,
+}
+
+/// The job that was asked for with an idempotency key, and for which work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keyed {
+    pub(crate) job: JobId,
+    pub(crate) work: TaskCid,
 }
 
 impl Jobs {
@@ -80,12 +87,12 @@ impl Jobs {
     }
 
     /// Takes a new job in under a key; gives the job's name that the key stands for already, if any.
-    pub(crate) fn add_with_key(&self, record: &Arc<Record>, key: &str) -> Result<(), JobId> {
+    pub(crate) fn add_with_key(&self, record: &Arc<Record>, key: &str, work: TaskCid) -> Result<(), Keyed> {
         let mut index = self.inner.index.lock();
-        if let Some(job) = index.keys.get(key) {
-            return Err(*job);
+        if let Some(known) = index.keys.get(key) {
+            return Err(*known);
         }
-        index.keys.insert(key.to_owned(), record.id);
+        index.keys.insert(key.to_owned(), Keyed { job: record.id, work });
         index.key_order.push_back(key.to_owned());
         if index.key_order.len() > MAX_KEYS
             && let Some(oldest) = index.key_order.pop_front()
@@ -97,7 +104,7 @@ impl Jobs {
     }
 
     /// The job that was asked for with this key.
-    pub(crate) fn by_key(&self, key: &str) -> Option<JobId> {
+    pub(crate) fn by_key(&self, key: &str) -> Option<Keyed> {
         self.inner.index.lock().keys.get(key).copied()
     }
 
@@ -315,9 +322,10 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let jobs = Jobs::open(&dir.path().join("jobs.redb")).unwrap();
         let (a, b) = (record(1), record(2));
-        assert_eq!(jobs.add_with_key(&a, "k"), Ok(()));
-        assert_eq!(jobs.add_with_key(&b, "k"), Err(a.id));
-        assert_eq!(jobs.by_key("k"), Some(a.id));
+        let first = Keyed { job: a.id, work: a.task_cid };
+        assert_eq!(jobs.add_with_key(&a, "k", a.task_cid), Ok(()));
+        assert_eq!(jobs.add_with_key(&b, "k", b.task_cid), Err(first));
+        assert_eq!(jobs.by_key("k"), Some(first));
         assert!(jobs.get(&a.id).is_some() && jobs.get(&b.id).is_none());
     }
 

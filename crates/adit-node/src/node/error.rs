@@ -82,6 +82,9 @@ pub enum RunError {
         /// Whose fault, and why.
         failure: Failure,
     },
+    /// The idempotency key belongs to a job that does other work.
+    #[error("this idempotency key was used for job {0}, which does other work")]
+    KeyReused(JobId),
     /// No job of this name is in memory.
     #[error("there is no job {0} here, or it ended too long ago")]
     NoJob(JobId),

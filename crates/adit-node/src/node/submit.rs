@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::{RunError, remote};
 use crate::clock::unix_seconds;
 use crate::content::ProgramError;
-use crate::jobs::Record;
+use crate::jobs::{Keyed, Record};
 use crate::request::{InvalidRequest, Placement, RunRequest};
 use crate::view::{Failure, Fault, JobState, Role};
 
@@ -49,22 +49,23 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result
         return Err(RunError::Stopping);
     }
     request.check()?;
-    if let Some(known) = request.idempotency_key.as_deref().and_then(|key| shared.jobs.by_key(key)) {
-        return Ok(Submitted::Known(known));
+    let Some(key) = request.idempotency_key.clone() else {
+        let job = build(shared, request).await?;
+        shared.jobs.add(&job.record);
+        return Ok(Submitted::New(Box::new(job)));
+    };
+    let work = request.fingerprint()?;
+    let same = |known: Keyed| {
+        if known.work == work { Ok(Submitted::Known(known.job)) } else { Err(RunError::KeyReused(known.job)) }
+    };
+    if let Some(known) = shared.jobs.by_key(&key) {
+        return same(known);
     }
-    let key = request.idempotency_key.clone();
     let job = build(shared, request).await?;
-    match &key {
-        Some(key) => {
-            if let Err(known) = shared.jobs.add_with_key(&job.record, key) {
-                return Ok(Submitted::Known(known));
-            }
-        }
-        None => {
-            shared.jobs.add(&job.record);
-        }
+    match shared.jobs.add_with_key(&job.record, &key, work) {
+        Ok(()) => Ok(Submitted::New(Box::new(job))),
+        Err(known) => same(known),
     }
-    Ok(Submitted::New(Box::new(job)))
 }
 
 /// The signed job of a request, known to nobody yet.

@@ -359,5 +359,5 @@ fn a_dead_node_does_not_hold_up_a_job_that_a_live_one_offered_to_take() {
         Simulated { conduct: Conduct::Delivers, delay: 300, rtt_us: Some(300), holds: true, missing: 0 };
     let (report, _) = simulate(&[dead, live], Strategy::Cost, false, Micros::MAX);
     assert_eq!(report.delivered_by, Some(1));
-    assert!(report.ended_at < 20_000, "{} µs", report.ended_at);
+    assert!(report.ended_at < 50_000, "{} µs", report.ended_at);
 }
