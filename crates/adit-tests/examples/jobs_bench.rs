@@ -7,7 +7,7 @@ use adit_tests::{Connection, Node, Programs, cpu_ticks, eventually, processes_be
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,26 +18,41 @@ const CONNECTIONS: usize = 4;
 const IDLE: Duration = Duration::from_secs(45);
 
 fn main() -> Result<()> {
+    let named: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     let programs = Programs::from_env()?;
     let settings = [("jobs.remember", "false"), ("host.queue", "64")];
     let here = Node::start(&programs, &settings)?;
-    let bootstrap = here.addresses()?.join(",");
-    let neighbour =
-        Node::start(&programs, &[settings[0], settings[1], ("swarm.bootstrap", bootstrap.as_str())])?;
-    eventually("the nodes know each other", Duration::from_secs(30), || {
-        Ok(here.json(&["node", "ls"])?.as_array().is_some_and(|known| !known.is_empty()).then_some(()))
-    })?;
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/bin/tiny.wasm");
-    let bytes = fs::read(&tiny)?;
-
     println!("{:<62} {:>12}  to reach", "what", "measured");
-    let (code, inputs) = prepare(&here, &tiny, 0)?;
+    if wanted("local") {
+        local(&here)?;
+    }
+    if wanted("neighbour") {
+        neighbour(&programs, &settings, &here)?;
+    }
+    if wanted("first") {
+        let first = first_runs(&here)?;
+        row("first run of a 30 KB program: fetch, compile, run; p50 of 20", us(first), "<= 40 ms");
+    }
+    if wanted("idle") {
+        println!("(idle for {} s …)", IDLE.as_secs());
+        idle(&here)?;
+    }
+    Ok(())
+}
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/bin/tiny.wasm")
+}
+
+/// Jobs at the node that is asked.
+fn local(here: &Node) -> Result<()> {
+    let (code, inputs) = prepare(here, &tiny(), 0)?;
     let mut http = here.http()?;
     let livez = percentiles(JOBS, |_| http.get("/livez").map(drop))?;
     row("peer: GET /livez, kept connection, p50", us(livez.0), "-");
     let spawn = percentiles(200, |_| Ok(Command::new("/bin/true").status().map(drop)?))?;
     row("peer: fork, exec and wait of /bin/true, p50", us(spawn.0), "-");
-
     for input in inputs.iter().take(200) {
         run(&mut http, &code, input, "local")?;
     }
@@ -45,28 +60,29 @@ fn main() -> Result<()> {
     row("warm job, tiny guest, 1 KB input, HTTP, p50", us(local.0), "<= 250 us");
     row("  p99", us(local.1), "<= 2 ms");
     row("  ratio to fork and exec of a program that does nothing, p50", ratio(local.0, spawn.0), "-");
+    let rate = load(here, &code, &inputs)?;
+    let what = format!("  {CONNECTIONS} connections at once, load generator included");
+    row(&what, format!("{rate:.0} /s"), ">= 8000 /s");
+    Ok(())
+}
 
-    let rate = load(&here, &code, &inputs)?;
-    row(
-        &format!("  {CONNECTIONS} connections at once, load generator included"),
-        format!("{rate:.0} /s"),
-        ">= 8000 /s",
-    );
-
-    // The neighbour holds the inputs; the job is asked for here and goes there.
-    let (code, inputs) = prepare(&neighbour, &tiny, 1)?;
+/// The neighbour holds the inputs; the job is asked for here and goes there.
+fn neighbour(programs: &Programs, settings: &[(&str, &str)], here: &Node) -> Result<()> {
+    let bootstrap = here.addresses()?.join(",");
+    let mut settings = settings.to_vec();
+    settings.push(("swarm.bootstrap", bootstrap.as_str()));
+    let neighbour = Node::start(programs, &settings)?;
+    eventually("the nodes know each other", Duration::from_secs(30), || {
+        Ok(here.json(&["node", "ls"])?.as_array().is_some_and(|known| !known.is_empty()).then_some(()))
+    })?;
+    let (code, inputs) = prepare(&neighbour, &tiny(), 1)?;
+    let mut http = here.http()?;
     for input in inputs.iter().take(100) {
         run(&mut http, &code, input, "cost")?;
     }
     let remote = percentiles(1000, |at| run(&mut http, &code, &inputs[100 + at], "cost"))?;
     row("the same at a neighbour on loopback, with bids, p50", us(remote.0), "<= 1.5 ms");
     row("  p99", us(remote.1), "-");
-
-    let first = first_runs(&here, &bytes)?;
-    row("first run of a 30 KB program: fetch, compile, run; p50 of 20", us(first), "<= 40 ms");
-
-    println!("(idle for {} s …)", IDLE.as_secs());
-    idle(&here)?;
     Ok(())
 }
 
@@ -101,7 +117,7 @@ fn percentiles(count: usize, mut call: impl FnMut(usize) -> Result<()>) -> Resul
 fn prepare(node: &Node, guest: &Path, seed: usize) -> Result<(String, Vec<String>)> {
     let folder = tempfile::tempdir()?;
     for at in 0..JOBS + 1000 {
-        let text = format!("{seed} {at} ").repeat(200);
+        let text = format!("{seed} {at} ").repeat(300);
         fs::write(folder.path().join(format!("{at:06}")), &text.as_bytes()[..1024])?;
     }
     let root = node.add(folder.path())?;
@@ -144,9 +160,9 @@ fn load(node: &Node, code: &str, inputs: &[String]) -> Result<f64> {
 }
 
 /// Each run has a program that nobody has seen: the same code with a section of its own at the end.
-fn first_runs(node: &Node, tiny: &[u8]) -> Result<Duration> {
+fn first_runs(node: &Node) -> Result<Duration> {
     let lines = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/bin/lines.wasm"))?;
-    println!("(the program has {} bytes; tiny has {})", lines.len(), tiny.len());
+    println!("(the program has {} bytes)", lines.len());
     let folder = tempfile::tempdir()?;
     let mut codes = Vec::new();
     for at in 0..20u8 {
