@@ -4,34 +4,48 @@ use crate::channel::{self, Channel, Frame, Inbox};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Sends and receives through `&self`; both are safe to cancel, since a frame goes in one system call.
 #[derive(Debug)]
 pub struct AsyncChannel {
+    /// Watched for frames alone: every frame that the peer reads would otherwise wake us to say that there is room.
     socket: AsyncFd<OwnedFd>,
+    /// The same socket, watched for room once a queue was full.
+    room: OnceLock<AsyncFd<OwnedFd>>,
+}
+
+fn watch(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps its descriptor open, and always is the same one, until it is dropped; nothing here
+    // takes it out of the `AsyncFd`.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(|error| error.into_parts().1)
 }
 
 impl AsyncChannel {
     /// Needs a running tokio runtime with its I/O driver.
     pub fn new(channel: Channel) -> io::Result<Self> {
         // No O_NONBLOCK: the flag belongs to the open file, not to us. MSG_DONTWAIT does the same per call.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        // SAFETY: an `OwnedFd` keeps its descriptor open, and always is the same one, until it is dropped; nothing
-        // here takes it out of the `AsyncFd`.
-        let socket = unsafe { AsyncFd::register_with_interest(channel.into_socket(), interest) }
-            .map_err(|error| error.into_parts().1)?;
-        Ok(AsyncChannel { socket })
+        let socket = watch(channel.into_socket(), Interest::READABLE)?;
+        Ok(AsyncChannel { socket, room: OnceLock::new() })
     }
 
     /// Sends one frame; waits while the peer's queue is full.
     pub async fn send(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.socket
-            .async_io(Interest::WRITABLE, |socket| {
-                channel::send(socket.as_fd(), frame, descriptors, libc::MSG_DONTWAIT)
-            })
-            .await
+        let send = |socket: BorrowedFd<'_>| channel::send(socket, frame, descriptors, libc::MSG_DONTWAIT);
+        match send(self.socket.get_ref().as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return sent,
+        }
+        let room = match self.room.get() {
+            Some(room) => room,
+            None => {
+                let made = watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+                self.room.get_or_init(|| made)
+            }
+        };
+        room.async_io(Interest::WRITABLE, |socket| send(socket.as_fd())).await
     }
 
     /// The next frame; `None` when the peer is gone.

@@ -41,7 +41,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 pub(crate) use self::simulated::SimulatedDisk;
 use self::{
     index::Index,
-    read::Found,
+    read::{Found, Pace},
     segments::Segments,
     state::{BUFFER_MAX, Known, Recent, State},
     writer::Writer,
@@ -109,6 +109,7 @@ impl DiskStore {
             medium,
             index,
             state: Mutex::new(State { log_end: recovered.end, ..State::default() }),
+            pace: Pace::default(),
             wake: Condvar::new(),
             room: Notify::new(),
             used: AtomicU64::new(recovered.used),
@@ -222,9 +223,14 @@ impl DiskStore {
             Known::Bytes(bytes) => Ok(Some(Found::Bytes(bytes))),
             Known::At(place) => Ok(Some(Found::At(place))),
             Known::Gone => Ok(None),
-            Known::AskIndex { stamp } => {
-                self.blocking(move |shared| Ok(shared.ask_index(&key, stamp)?.map(Found::At))).await
-            }
+            Known::AskIndex { stamp } => match self.shared.pace.begin() {
+                Some(began) => {
+                    let place = self.shared.ask_index(&key, stamp);
+                    self.shared.pace.end(began);
+                    Ok(place?.map(Found::At))
+                }
+                None => self.blocking(move |shared| Ok(shared.ask_index(&key, stamp)?.map(Found::At))).await,
+            },
         }
     }
 }

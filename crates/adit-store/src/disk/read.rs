@@ -1,5 +1,10 @@
 //! Finding and reading blocks: memory first, then the index, then a segment; every byte hashed.
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
 use bytes::Bytes;
 use cid::Cid;
 
@@ -15,6 +20,44 @@ use crate::{
 
 /// Blocks up to this size are read and hashed on the caller's thread when they are cached.
 const SMALL: usize = 64 << 10;
+
+/// A look-up in the index that takes longer had to wait for the disk.
+const QUICK: Duration = Duration::from_millis(1);
+/// How long look-ups keep away from the caller's thread after one that was not quick.
+const CAUTION: Duration = Duration::from_secs(1);
+
+/// Whether look-ups in the index go to a thread of their own.
+///
+/// What the kernel has in memory is found in a microsecond or two, and handing that to another thread costs fifty
+/// times as much; a slow disk would hold up the caller's runtime. So they are made on the spot until one is not quick.
+pub(crate) struct Pace {
+    epoch: Instant,
+    /// Microseconds after `epoch`.
+    careful_until: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { epoch: Instant::now(), careful_until: AtomicU64::new(0) }
+    }
+}
+
+impl Pace {
+    /// When a look-up on the spot begins; `None`: hand it over.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let since = now.duration_since(self.epoch).as_micros() as u64;
+        (since >= self.careful_until.load(Ordering::Relaxed)).then_some(now)
+    }
+
+    pub(crate) fn end(&self, began: Instant) {
+        let now = Instant::now();
+        if now.duration_since(began) > QUICK {
+            let until = now.duration_since(self.epoch) + CAUTION;
+            self.careful_until.store(until.as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+}
 
 /// One block's bytes, or why not.
 pub(crate) type ReadResult = Result<Option<Bytes>, StoreError>;
@@ -146,5 +189,20 @@ impl Shared {
             _ => Ok(None),
         };
         Ok(cids.iter().zip(found).map(read).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_waited_for_the_disk_sends_the_next_ones_away() {
+        let pace = Pace::default();
+        let began = pace.begin().expect("nothing is known against it");
+        pace.end(began);
+        let slow = pace.begin().expect("it was quick") - 2 * QUICK;
+        pace.end(slow);
+        assert_eq!(pace.begin(), None);
     }
 }

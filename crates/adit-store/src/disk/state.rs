@@ -17,6 +17,7 @@ use super::{
     index::{Index, LogPosition},
     layout::Place,
     medium::Medium,
+    read::Pace,
     segments::Segments,
     writer::Writer,
 };
@@ -140,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) segments: Segments,
     pub(crate) state: Mutex<State>,
+    /// How look-ups in the index are made.
+    pub(crate) pace: Pace,
     /// Wakes the writer thread.
     pub(crate) wake: Condvar,
     /// Wakes putters that wait for room in the buffer.
