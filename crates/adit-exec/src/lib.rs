@@ -17,7 +17,6 @@ pub mod compile;
 pub mod enclave;
 pub mod engine;
 mod entry;
-mod exit_code;
 pub mod fault;
 mod guest;
 mod inspect;
