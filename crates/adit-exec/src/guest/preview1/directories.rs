@@ -25,22 +25,23 @@ impl Call<'_> {
         let size = u64::from(size).min(LONGEST) as u32;
         let (place, entries) = self.listing(fd, cookie)?;
         let (mut used, mut at) = (0, cookie);
-        while used < size {
+        while used < size as usize {
             let Some((kind, inode, name)) = self.entry(&place, &entries, at)? else { break };
-            let mut header = [0; HEADER];
             let Some(next) = at.checked_add(1) else { break };
+            let mut header = [0; HEADER];
             header[..8].copy_from_slice(&next.to_le_bytes());
             header[8..16].copy_from_slice(&inode.to_le_bytes());
             header[16..20].copy_from_slice(&(name.len() as u32).to_le_bytes());
             header[20] = filetype(kind);
+            let into = self.memory.bytes_mut(buffer, size)?;
             for part in [&header[..], name.as_bytes()] {
-                let fits = part.len().min((size - used) as usize);
-                self.memory.write(buffer + used, &part[..fits])?;
-                used += fits as u32;
+                let fits = part.len().min(into.len() - used);
+                into[used..used + fits].copy_from_slice(&part[..fits]);
+                used += fits;
             }
             at = next;
         }
-        self.memory.write_u32(out, used)
+        self.memory.write_u32(out, used as u32)
     }
 
     /// What the directory holds: as it was when the program began to read it.
