@@ -1,4 +1,4 @@
-// Garbage keeps the collector busy: `garbage [MIB]` keeps that much alive (default 128), throws away four times as
+// Garbage keeps the collector busy: `garbage [MIB]` keeps that much alive (default 64), throws away four times as
 // much on the way, and then checks every byte of what it kept. A host that touched a Go program's memory behind its
 // back would show here.
 package main
@@ -20,7 +20,7 @@ type kept struct {
 var thrown []byte
 
 func main() {
-	mib := 128
+	mib := 64
 	if len(os.Args) > 1 {
 		if n, err := strconv.Atoi(os.Args[1]); err == nil {
 			mib = n

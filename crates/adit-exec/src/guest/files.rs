@@ -307,6 +307,9 @@ impl Host {
         if found.place.is_some() {
             return Err(ErrorCode::Exist.into());
         }
+        if found.directory {
+            return Err(ErrorCode::NoEntry.into());
+        }
         if target.len() > MAX_PATH {
             return Err(ErrorCode::NameTooLong.into());
         }
@@ -322,8 +325,8 @@ impl Host {
 
     pub(crate) fn unlink(&mut self, start: &Place, path: &str) -> FsResult<()> {
         let (parent, name, target) = self.writable_name(start, path)?;
-        if target.directory {
-            return Err(ErrorCode::NotDirectory.into());
+        if target.directory && target.place.is_some() {
+            return Err(ErrorCode::IsDirectory.into());
         }
         Ok(self.tree.unlink(parent, &name)?)
     }
