@@ -7,7 +7,6 @@
 use crate::{
     engine::{self, Profile},
     entry::{self, ProcessError},
-    exit_code,
     fault::{CodeFault, CodeFaultKind},
     inspect::{Form, inspect},
     jail::{Filter, Role, Stage},
@@ -17,15 +16,8 @@ use adit_wire::{
     Channel, Inbox, Message,
     memory::{Mapping, require_sealed, sealed},
 };
-use std::{
-    borrow::Cow,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER as ADAPTER,
-};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wasmtime::Engine;
-use wit_component::ComponentEncoder;
 
 /// Compiles what the enclave sends. `args` are those after the program's and the role's name.
 pub fn main(args: &[String]) -> Result<(), ProcessError> {
@@ -85,28 +77,13 @@ impl Engines {
 
     fn compile(&self, code: &[u8]) -> Result<Vec<u8>, CodeFault> {
         let inspected = inspect(code)?;
-        let component = match inspected.form {
-            Form::Component => Cow::Borrowed(code),
-            Form::Module => Cow::Owned(adapt(code)?),
-        };
         let engine = if inspected.floats { &self.canonical } else { &self.plain };
-        engine
-            .precompile_component(&component)
-            .map_err(|error| CodeFault::new(CodeFaultKind::Invalid, first_words(&format!("{error:#}"))))
+        let compiled = match inspected.form {
+            Form::Module => engine.precompile_module(code),
+            Form::Component => engine.precompile_component(code),
+        };
+        compiled.map_err(|error| CodeFault::new(CodeFaultKind::Invalid, first_words(&format!("{error:#}"))))
     }
-}
-
-/// Makes a component of a preview-1 module.
-fn adapt(module: &[u8]) -> Result<Vec<u8>, CodeFault> {
-    let encode = || -> anyhow::Result<Vec<u8>> {
-        ComponentEncoder::default()
-            // wasmtime validates the result anyway.
-            .validate(false)
-            .module(&exit_code::redirect(module)?)?
-            .adapter(ADAPTER_NAME, ADAPTER)?
-            .encode()
-    };
-    encode().map_err(|error| CodeFault::new(CodeFaultKind::Invalid, first_words(&format!("{error:#}"))))
 }
 
 /// Enough of an error for its reader.

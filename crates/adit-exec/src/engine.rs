@@ -12,9 +12,9 @@ use std::{
 };
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig};
 
-/// Names what an Outcome's figures depend on: wasmtime's version, the costs in [`costs`] and `meter`, the
-/// preview-1 adapter, and how the file system answers. Changes whenever one of these does.
-pub const RUNTIME: &str = "wasmtime-48/schedule-1";
+/// Names what an Outcome's figures depend on: wasmtime's version, the costs in [`costs`] and `meter`, and how both
+/// WASI interfaces answer. Changes whenever one of these does.
+pub const RUNTIME: &str = "wasmtime-48/schedule-2";
 
 /// Most linear memory that a Task can ask for: all that 32 bits address.
 pub const MAX_MEMORY: u64 = 4 << 30;
@@ -22,8 +22,8 @@ pub const MAX_MEMORY: u64 = 4 << 30;
 /// Stack for WebAssembly frames. The main thread's stack (8 MiB) has room for it and for host calls on top.
 pub const WASM_STACK: usize = 1 << 20;
 
-/// What one command may consist of. A preview-1 module becomes four core instances, a large component written
-/// in Python or JavaScript about forty.
+/// What one command may consist of. A preview-1 module is one core instance, a large component written in Python or
+/// JavaScript about forty.
 pub(crate) const MAX_CORE_INSTANCES: u32 = 100;
 pub(crate) const MAX_MEMORIES: u32 = 8;
 pub(crate) const MAX_TABLES: u32 = 16;
@@ -162,6 +162,10 @@ mod tests {
             let engine = running(Profile::Deterministic).unwrap();
             // SAFETY: made by the same build a line ago.
             unsafe { wasmtime::component::Component::deserialize(&engine, &code) }.unwrap();
+            let wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
+            let code = compiling(Profile::Deterministic, floats).unwrap().precompile_module(&wasm).unwrap();
+            // SAFETY: likewise.
+            unsafe { wasmtime::Module::deserialize(&engine, &code) }.unwrap();
         }
     }
 }

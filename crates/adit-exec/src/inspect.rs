@@ -6,6 +6,7 @@
 use crate::{
     engine::{MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES},
     fault::{CodeFault, CodeFaultKind},
+    guest::preview1,
 };
 use wasmparser::{
     BinaryReaderError, ComponentExternalKind, Encoding, ExternalKind, FunctionBody, Operator, Parser,
@@ -23,8 +24,8 @@ const MAX_MODULES: u32 = 100;
 const MAX_INSTANCES: u32 = 1000;
 const MAX_NESTING: usize = 16;
 
-/// The module that preview-1 programs import.
-const PREVIEW1: &str = "wasi_snapshot_preview1";
+/// What the module was called that preview-1 programs import, before it was called that.
+const OLDER: &str = "wasi_unstable";
 
 /// Packages whose imports are answered, by function or by refusal.
 const PACKAGES: [&str; 7] = [
@@ -39,7 +40,7 @@ const PACKAGES: [&str; 7] = [
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A preview-1 program, to be made into a component.
+    /// A preview-1 program.
     Module,
     Component,
 }
@@ -142,7 +143,12 @@ fn walk(code: &[u8], form: Form) -> Result<Tally, CodeFault> {
                 for import in section.into_imports() {
                     let import = import.map_err(invalid)?;
                     let function = matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
-                    if import.module != PREVIEW1 || !function {
+                    let known =
+                        import.module == preview1::MODULE && preview1::FUNCTIONS.contains(&import.name);
+                    if import.module == OLDER {
+                        return Err(older());
+                    }
+                    if !known || !function {
                         return Err(unknown_import(&format!("{}.{}", import.module, import.name)));
                     }
                 }
@@ -239,6 +245,15 @@ fn unknown_import(name: &str) -> CodeFault {
     CodeFault::new(CodeFaultKind::NotACommand, detail)
 }
 
+fn older() -> CodeFault {
+    let detail = format!(
+        "the code imports {OLDER:?}, WASI as it was before preview 1; a compiler of 2020 or later makes it import \
+         {:?}",
+        preview1::MODULE
+    );
+    CodeFault::new(CodeFaultKind::NotACommand, detail)
+}
+
 fn too_much(what: &str, found: u64, limit: u64) -> CodeFault {
     CodeFault::new(CodeFaultKind::TooMuch, format!("the code has {found} {what}; at most {limit} are taken"))
 }
@@ -283,6 +298,13 @@ mod tests {
             of(r#"(module (import "env" "f" (func)) (memory (export "memory") 1) (func (export "_start")))"#)
                 .err();
         assert!(fault.is_none_or(|fault| fault.detail.contains("env.f")), "named");
+        let importing = |module: &str, name: &str| {
+            let import = format!(r#"(import "{module}" "{name}" (func))"#);
+            let code = format!(r#"(module {import} (memory (export "memory") 1) (func (export "_start")))"#);
+            of(&code).unwrap_err().detail
+        };
+        assert!(importing("wasi_snapshot_preview1", "fd_steal").contains("fd_steal"));
+        assert!(importing("wasi_unstable", "fd_write").contains("before preview 1"));
         let component = r#"(component (import "wasi:nn/tensor@0.2.0" (instance)))"#;
         assert!(of(component).unwrap_err().detail.contains("wasi:nn"));
     }

@@ -7,7 +7,11 @@ use crate::{
     entry::{self, ProcessError},
     fault::{CodeFault, CodeFaultKind, FaultKind, LimitKind},
     guest::{
-        self, Host, Kept, MAX_HOST_CALL, bindings::CommandPre, blocks::Blocks, pages::Pages, stop::Stop,
+        Host, Kept, MAX_HOST_CALL,
+        blocks::Blocks,
+        pages::Pages,
+        program::{Code, Linkers, Program},
+        stop::Stop,
         tree::Tree,
     },
     jail::{Filter, Role, Stage},
@@ -22,37 +26,37 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
-use wasmtime::{Engine, Store, component::Component, component::Linker};
+use wasmtime::{Engine, Store};
 
 /// Runs a worker until the enclave hangs up. `args` are those after the program's and the role's name.
 pub fn main(args: &[String]) -> Result<(), ProcessError> {
     let entered = entry::enter(Role::Worker, args)?;
     let engine = engine::running(entered.profile).map_err(ProcessError::Engine)?;
     Engine::tls_eager_initialize();
-    let linker = guest::linker(&engine).map_err(ProcessError::Engine)?;
+    let linkers = Linkers::new(&engine).map_err(ProcessError::Engine)?;
     let running = Filter::new(Role::Worker, Stage::Running)?;
     Filter::new(Role::Worker, Stage::Loading)?.apply()?;
 
     let mut worker = Worker {
         metered: entered.profile == engine::Profile::Deterministic,
         engine,
-        linker,
+        linkers,
         channel: Arc::new(entered.channel),
         inbox: Inbox::new(),
         frame: Vec::new(),
     };
     let Some(kept) = worker.open()? else { return Ok(()) };
-    let Some(command) = worker.load()? else { return Ok(()) };
+    let Some(program) = worker.load()? else { return Ok(()) };
     running.apply()?;
     worker.send(&FromWorker::Loaded)?;
-    worker.serve(&command, kept)
+    worker.serve(&program, kept)
 }
 
 struct Worker {
     /// Whether the engine counts operators.
     metered: bool,
     engine: Engine,
-    linker: Linker<Host>,
+    linkers: Linkers,
     channel: Arc<Channel>,
     inbox: Inbox,
     frame: Vec<u8>,
@@ -106,7 +110,7 @@ impl Worker {
     }
 
     /// Loads the code. `None` when the enclave hung up, or was told that the code cannot be linked.
-    fn load(&mut self) -> Result<Option<CommandPre<Host>>, ProcessError> {
+    fn load(&mut self) -> Result<Option<Program>, ProcessError> {
         let Some((message, descriptors)) = self.receive()? else { return Ok(None) };
         let (ToWorker::Load { length }, Ok([code])) = (message, <[OwnedFd; 1]>::try_from(descriptors)) else {
             return Err(ProcessError::Protocol("something else than code second".into()));
@@ -114,15 +118,15 @@ impl Worker {
         require_sealed(code.as_fd(), length).map_err(ProcessError::Memory)?;
         let code = Mapping::read_only(code.as_fd(), length as usize).map_err(ProcessError::Memory)?;
         // SAFETY: the enclave sends only what its own compiler process made, and the file is sealed.
-        let component = match unsafe { Component::deserialize(&self.engine, code.bytes()) } {
-            Ok(component) => component,
+        let loaded = match unsafe { Code::load(&self.engine, code.bytes()) } {
+            Ok(loaded) => loaded,
             // It was compiled by this build for this engine, so what does not fit is the pool.
             Err(error) => return self.refuse(CodeFaultKind::TooMuch, &error),
         };
         // Otherwise the first instantiation would make a memory file, which the last filter forbids.
-        component.initialize_copy_on_write_image().map_err(ProcessError::Code)?;
-        match guest::link(&self.linker, &component) {
-            Ok(command) => Ok(Some(command)),
+        loaded.prepare().map_err(ProcessError::Code)?;
+        match self.linkers.link(&loaded) {
+            Ok(program) => Ok(Some(program)),
             Err(error) => self.refuse(CodeFaultKind::NotACommand, &error),
         }
     }
@@ -132,12 +136,12 @@ impl Worker {
         Ok(None)
     }
 
-    fn serve(&mut self, command: &CommandPre<Host>, mut kept: Kept) -> Result<(), ProcessError> {
+    fn serve(&mut self, program: &Program, mut kept: Kept) -> Result<(), ProcessError> {
         while let Some((message, _)) = self.receive()? {
             let ToWorker::Run(job) = message else {
                 return Err(ProcessError::Protocol("something else than a job".into()));
             };
-            let mut ended = self.run(command, *job, kept);
+            let mut ended = self.run(program, *job, kept);
             if let Err(stop) = ended.kept.blocks.settle() {
                 // Whatever is still to come would be taken for part of the next job.
                 return Err(ProcessError::Protocol(stop.to_string()));
@@ -172,7 +176,7 @@ impl Worker {
         if batch.is_empty() { Ok(()) } else { self.send(&FromWorker::Output(batch)) }
     }
 
-    fn run(&self, command: &CommandPre<Host>, job: Job, kept: Kept) -> Ended {
+    fn run(&self, program: &Program, job: Job, kept: Kept) -> Ended {
         let limits = job.limits;
         let host = match Host::new(kept, job, &self.channel) {
             Ok(host) => host,
@@ -184,7 +188,7 @@ impl Worker {
         let mut store = Store::new(&self.engine, host);
         store.limiter(Host::limiter);
         store.set_hostcall_fuel(MAX_HOST_CALL);
-        let ran = self.call(command, &mut store, limits);
+        let ran = self.call(program, &mut store, limits);
         let operators = if self.metered { limits.fuel - store.get_fuel().unwrap_or(0) } else { 0 };
         let mut host = store.into_data();
         let fuel = operators.saturating_add(host.meter.spent());
@@ -203,22 +207,11 @@ impl Worker {
         finish(host, end, fuel.min(limits.fuel))
     }
 
-    fn call(
-        &self,
-        command: &CommandPre<Host>,
-        store: &mut Store<Host>,
-        limits: JobLimits,
-    ) -> wasmtime::Result<u8> {
+    fn call(&self, program: &Program, store: &mut Store<Host>, limits: JobLimits) -> wasmtime::Result<u8> {
         if self.metered {
             store.set_fuel(limits.fuel)?;
         }
-        let instance = command.instantiate(&mut *store)?;
-        store.data_mut().running();
-        let result = instance.wasi_cli_run().call_run(&mut *store);
-        Ok(match result? {
-            Ok(()) => 0,
-            Err(()) => 1,
-        })
+        program.run(store)
     }
 }
 

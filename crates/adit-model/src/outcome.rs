@@ -18,8 +18,8 @@ pub struct Outcome {
     pub out: OutcomeResult,
     /// Fuel that was used, never more than the task's limit.
     pub fuel: u64,
-    /// The rules that determined everything above: wasmtime, its operator costs, the adapter, the file-system
-    /// schedule. Outcomes are comparable only when it is equal.
+    /// The rules that determined everything above: wasmtime, its operator costs, how WASI answers and what that
+    /// costs. Outcomes are comparable only when it is equal.
     pub runtime: String,
 }
 

@@ -376,7 +376,7 @@ pub fn unique(mut task: Task) -> Task {
 }
 
 /// Fails the test, instead of hanging it, when the enclave owes a word and says nothing.
-fn wait_until_readable(channel: &Channel) {
+pub fn wait_until_readable(channel: &Channel) {
     let mut entry = libc::pollfd { fd: channel.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: `entry` is one entry that outlives the call.
     let count = unsafe { libc::poll(&raw mut entry, 1, PATIENCE.as_millis() as libc::c_int) };

@@ -31,6 +31,11 @@ impl Chance {
 }
 
 impl Host {
+    /// The next bytes of the stream that is meant for secrets. Paid for by the caller.
+    pub(crate) fn fill_random(&mut self, bytes: &mut [u8]) {
+        self.chance.secure.fill_bytes(bytes);
+    }
+
     fn random_bytes(&mut self, length: u64, rng: fn(&mut Chance) -> &mut ChaCha20Rng) -> Result<Vec<u8>> {
         self.charge(length)?;
         if length > MAX_BYTES {

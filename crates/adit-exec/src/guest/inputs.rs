@@ -164,11 +164,28 @@ impl Opened {
         self.reader.size()
     }
 
-    /// Up to `length` bytes from `offset`, fewer only at the end of the file. Where a read is short never depends
-    /// on which blocks happen to be here.
+    /// Bytes from `offset` to the end of the file, no more than `length`: what a read will find.
+    pub(crate) fn available(&self, offset: u64, length: u64) -> u64 {
+        self.size().saturating_sub(offset).min(length)
+    }
+
+    /// Up to `length` bytes from `offset`, fewer only at the end of the file.
     pub(crate) fn read(&mut self, blocks: &mut Blocks, offset: u64, length: u64) -> Result<Vec<u8>, Stop> {
+        let mut bytes = Vec::with_capacity(self.available(offset, length) as usize);
+        self.read_to(blocks, offset, length, |data| bytes.extend_from_slice(data))?;
+        Ok(bytes)
+    }
+
+    /// Hands [`available`](Opened::available) bytes to `take`, piece by piece as they lie in their blocks, and says
+    /// how many. Where a read is short never depends on which blocks happen to be here.
+    pub(crate) fn read_to(
+        &mut self,
+        blocks: &mut Blocks,
+        offset: u64,
+        length: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<u64, Stop> {
         let end = offset.saturating_add(length).min(self.size());
-        let mut bytes = Vec::with_capacity(end.saturating_sub(offset) as usize);
         if offset != self.end {
             self.eager = 0;
         }
@@ -196,7 +213,7 @@ impl Opened {
                 Visit::Data(data) => {
                     descents = 0;
                     let count = (data.len() as u64).min(end - at) as usize;
-                    bytes.extend_from_slice(&data[..count]);
+                    take(&data[..count]);
                     at += count as u64;
                     if count == data.len() && leaf {
                         // The block was read to its end: this is a scan, as far as anybody can tell.
@@ -206,6 +223,6 @@ impl Opened {
             }
         }
         self.end = at;
-        Ok(bytes)
+        Ok(at - offset)
     }
 }

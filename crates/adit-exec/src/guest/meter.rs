@@ -27,7 +27,13 @@ impl Meter {
 
     /// Pays for a host call that touches `bytes`. To be called before the work is done.
     pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), Stop> {
-        self.spent = self.spent.saturating_add(CALL).saturating_add(bytes);
+        self.spent = self.spent.saturating_add(CALL);
+        self.pay(bytes)
+    }
+
+    /// Pays for `bytes` more, in a host call that was paid for.
+    pub(crate) fn pay(&mut self, bytes: u64) -> Result<(), Stop> {
+        self.spent = self.spent.saturating_add(bytes);
         if self.spent > self.limit { Err(Stop::fuel()) } else { Ok(()) }
     }
 }

@@ -1,8 +1,9 @@
-//! What a guest sees of the world: WASI 0.2, answered without an event loop.
+//! What a guest sees of the world: WASI 0.2 or preview 1, answered without an event loop.
 //!
-//! [`Host`] is one job's world. The interfaces are implemented one file each: [`files`] (`wasi:filesystem`),
-//! [`streams`] (`wasi:io`), [`stdio`] (`wasi:cli`), [`time`], [`chance`], [`refusals`] (sockets, HTTP). Below them
-//! are the things that they are about: [`inputs`] (DAGs, read lazily), [`tree`] and [`pages`] (what the guest
+//! [`Host`] is one job's world. The interfaces of WASI 0.2, for components, are implemented one file each:
+//! [`filesystem`], [`streams`] (`wasi:io`), [`stdio`] (`wasi:cli`), [`time`], [`chance`], [`refusals`] (sockets,
+//! HTTP). [`preview1`] is the one that core modules import. Below both are the things that they are about: [`files`]
+//! (what may be done to them), [`listing`], [`inputs`] (DAGs, read lazily), [`tree`] and [`pages`] (what the guest
 //! writes), [`resolve`] (paths), [`blocks`] (the enclave's end of it), [`meter`] (what it all costs).
 //!
 //! Two rules hold throughout. Every answer is a function of the Task alone, never of this host: no host time, no
@@ -11,9 +12,13 @@
 pub(crate) mod blocks;
 mod chance;
 mod files;
+mod filesystem;
 mod inputs;
+mod listing;
 pub(crate) mod meter;
 pub(crate) mod pages;
+pub(crate) mod preview1;
+pub(crate) mod program;
 mod refusals;
 mod resolve;
 mod stdio;
@@ -28,16 +33,14 @@ use blocks::Blocks;
 use chance::Chance;
 use inputs::Inputs;
 use meter::Meter;
+use preview1::Preview1;
 use resolve::Mounts;
 use std::sync::Arc;
 use stdio::{Log, Stdin};
 use stop::Stop;
 use time::Clock;
 use tree::Tree;
-use wasmtime::{
-    Engine, ResourceLimiter,
-    component::{Component, HasSelf, Linker, ResourceTable},
-};
+use wasmtime::{ResourceLimiter, component::ResourceTable};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -54,7 +57,7 @@ pub(crate) mod bindings {
             "wasi:io/streams.input-stream": crate::guest::streams::Source,
             "wasi:io/streams.output-stream": crate::guest::streams::Sink,
             "wasi:filesystem/types.descriptor": crate::guest::files::Descriptor,
-            "wasi:filesystem/types.directory-entry-stream": crate::guest::files::Entries,
+            "wasi:filesystem/types.directory-entry-stream": crate::guest::filesystem::Entries,
             "wasi:cli/terminal-input.terminal-input": crate::guest::stdio::Terminal,
             "wasi:cli/terminal-output.terminal-output": crate::guest::stdio::Terminal,
         },
@@ -83,6 +86,7 @@ pub(crate) struct Host {
     pub(crate) stderr: Log,
     clock: Clock,
     chance: Chance,
+    preview1: Preview1,
     limits: Memories,
 }
 
@@ -126,6 +130,7 @@ impl Host {
             stderr: Log::stderr(live.cloned()),
             clock: Clock::default(),
             chance: Chance::new(job.seed),
+            preview1: Preview1::default(),
             limits: Memories { limit: job.limits.memory, used: 0, running: false, work: 0 },
         })
     }
@@ -154,23 +159,6 @@ impl Host {
     fn charge(&mut self, bytes: u64) -> Result<(), Stop> {
         self.meter.charge(bytes)
     }
-}
-
-/// A linker for `component`, whose imports of networks it answers with refusals.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
-    let mut linker = Linker::new(engine);
-    bindings::Command::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
-    Ok(linker)
-}
-
-/// Links the component, without running any of it.
-pub(crate) fn link(
-    linker: &Linker<Host>,
-    component: &Component,
-) -> wasmtime::Result<bindings::CommandPre<Host>> {
-    let mut linker = linker.clone();
-    refusals::add_to_linker(&mut linker, component)?;
-    bindings::CommandPre::new(linker.instantiate_pre(component)?)
 }
 
 /// Holds a job to its memory: all linear memories together.

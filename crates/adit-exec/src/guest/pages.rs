@@ -180,16 +180,26 @@ impl FileData {
 
     /// Up to `length` bytes from `offset`, fewer only at the end of the file.
     pub(crate) fn read(&self, pages: &Pages, offset: u64, length: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.available(offset, length) as usize);
+        self.read_to(pages, offset, length, |data| bytes.extend_from_slice(data));
+        bytes
+    }
+
+    /// Bytes from `offset` to the end of the file, no more than `length`: what a read will find.
+    pub(crate) fn available(&self, offset: u64, length: u64) -> u64 {
+        self.length.saturating_sub(offset).min(length)
+    }
+
+    /// Hands these bytes to `take`, piece by piece as they lie in their pages.
+    pub(crate) fn read_to(&self, pages: &Pages, offset: u64, length: u64, mut take: impl FnMut(&[u8])) {
         let end = offset.saturating_add(length).min(self.length);
-        let mut bytes = Vec::with_capacity(end.saturating_sub(offset) as usize);
         let mut at = offset;
         while at < end {
             let within = (at % PAGE) as usize;
             let count = (end - at).min(PAGE - within as u64) as usize;
-            bytes.extend_from_slice(&pages.page(self.pages[(at / PAGE) as usize])[within..within + count]);
+            take(&pages.page(self.pages[(at / PAGE) as usize])[within..within + count]);
             at += count as u64;
         }
-        bytes
     }
 
     /// Gives all pages back.

@@ -7,7 +7,7 @@ use super::{
     Host,
     bindings::wasi::cli,
     inputs::Opened,
-    pages::FileData,
+    pages::{FileData, Full, Pages},
     stop::Stop,
     streams::{Sink, Source},
 };
@@ -34,14 +34,28 @@ impl Stdin {
 impl Host {
     /// The next bytes of stdin; none at its end.
     pub(crate) fn read_stdin(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
-        let Some(root) = self.stdin.root else { return Ok(Vec::new()) };
+        let mut bytes = Vec::with_capacity(self.stdin_available(length)? as usize);
+        self.read_stdin_to(length, |data| bytes.extend_from_slice(data))?;
+        Ok(bytes)
+    }
+
+    /// How many bytes of stdin a read of `length` will find.
+    pub(crate) fn stdin_available(&mut self, length: u64) -> Result<u64, Stop> {
+        let Some(root) = self.stdin.root else { return Ok(0) };
         let opened = match &mut self.stdin.opened {
             Some(opened) => opened,
             none => none.insert(Opened::open(&mut self.blocks, &root)?),
         };
-        let bytes = opened.read(&mut self.blocks, self.stdin.offset, length)?;
-        self.stdin.offset += bytes.len() as u64;
-        Ok(bytes)
+        Ok(opened.available(self.stdin.offset, length))
+    }
+
+    /// Hands the next bytes of stdin to `take`, as many as are [available](Host::stdin_available), and says how many.
+    pub(crate) fn read_stdin_to(&mut self, length: u64, take: impl FnMut(&[u8])) -> Result<u64, Stop> {
+        let length = self.stdin_available(length)?;
+        let Some(opened) = &mut self.stdin.opened else { return Ok(0) };
+        let count = opened.read_to(&mut self.blocks, self.stdin.offset, length, take)?;
+        self.stdin.offset += count;
+        Ok(count)
     }
 }
 
@@ -64,6 +78,12 @@ impl Log {
 
     pub(crate) fn stderr(watcher: Option<Arc<Channel>>) -> Self {
         Log { stream: LogStream::Stderr, ..Log::stdout(watcher) }
+    }
+
+    /// Adds all of `bytes` to what is kept, or nothing.
+    pub(crate) fn append(&mut self, pages: &mut Pages, bytes: &[u8]) -> Result<(), Full> {
+        let end = self.data.length();
+        self.data.write(pages, end, bytes)
     }
 
     pub(crate) fn show(&mut self, bytes: &[u8]) -> Result<(), Stop> {

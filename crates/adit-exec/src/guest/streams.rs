@@ -87,8 +87,7 @@ impl Host {
 
     fn write_log(&mut self, sink: &Sink, bytes: &[u8]) -> StreamResult<()> {
         let log = if matches!(sink, Sink::Stdout) { &mut self.stdout } else { &mut self.stderr };
-        let end = log.data.length();
-        log.data.write(&mut self.tree.pages, end, bytes).map_err(Refused::from)?;
+        log.append(&mut self.tree.pages, bytes).map_err(Refused::from)?;
         Ok(log.show(bytes)?)
     }
 

@@ -19,10 +19,10 @@ use crate::fault::LimitKind;
 use wasmtime::{Result, component::Resource};
 
 /// Nanoseconds that one look at the clock takes.
-const TICK: u64 = 1_000;
+pub(crate) const TICK: u64 = 1_000;
 
 /// Most pollables in one call; more make no sense with so few things to wait for.
-const MAX_POLLED: usize = 4096;
+pub(crate) const MAX_POLLED: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
@@ -30,8 +30,19 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    fn tick(&mut self) -> u64 {
+    pub(crate) fn tick(&mut self) -> u64 {
         self.now = self.now.saturating_add(TICK);
+        self.now
+    }
+
+    /// The moment `duration` from now.
+    pub(crate) fn after(&self, duration: u64) -> u64 {
+        self.now.saturating_add(duration)
+    }
+
+    /// Waits for the first of these moments, and tells what time it is then.
+    pub(crate) fn wait(&mut self, moments: impl Iterator<Item = u64>) -> u64 {
+        self.now = self.now.max(moments.min().unwrap_or(0));
         self.now
     }
 }
@@ -62,7 +73,7 @@ impl monotonic_clock::Host for Host {
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
-        self.subscribe_instant(self.clock.now.saturating_add(duration))
+        self.subscribe_instant(self.clock.after(duration))
     }
 }
 
@@ -85,9 +96,7 @@ impl poll::Host for Host {
         }
         let from = waited.iter().map(|pollable| Ok(self.table.get(pollable)?.from));
         let from = from.collect::<Result<Vec<u64>>>()?;
-        let first = from.iter().copied().min().unwrap_or(0);
-        self.clock.now = self.clock.now.max(first);
-        let now = self.clock.now;
+        let now = self.clock.wait(from.iter().copied());
         Ok((0..).zip(&from).filter(|(_, from)| **from <= now).map(|(index, _)| index).collect())
     }
 }
@@ -102,7 +111,7 @@ impl poll::HostPollable for Host {
 
     fn block(&mut self, pollable: Resource<Pollable>) -> Result<()> {
         self.charge(0)?;
-        self.clock.now = self.clock.now.max(self.table.get(&pollable)?.from);
+        self.clock.wait(std::iter::once(self.table.get(&pollable)?.from));
         Ok(())
     }
 

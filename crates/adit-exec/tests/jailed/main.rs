@@ -16,6 +16,7 @@ mod files;
 mod hostile;
 mod jail;
 mod limits;
+mod preview1;
 mod programs;
 mod protocol;
 
@@ -55,8 +56,16 @@ fn run(args: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let all =
-        [jail::TESTS, protocol::TESTS, files::TESTS, limits::TESTS, programs::TESTS, hostile::TESTS].concat();
+    let all = [
+        jail::TESTS,
+        protocol::TESTS,
+        files::TESTS,
+        limits::TESTS,
+        preview1::TESTS,
+        programs::TESTS,
+        hostile::TESTS,
+    ]
+    .concat();
     let chosen: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(*word)))

@@ -1,4 +1,4 @@
-//! Real programs, unchanged: built from C and Rust, and SQLite, which nobody here wrote.
+//! Real programs, unchanged: built from C, Rust and Go, and SQLite, which nobody here wrote.
 
 use crate::{
     content::Content,
@@ -12,6 +12,8 @@ crate::tests![
     c_seeks_and_only_the_blocks_it_needs_are_fetched,
     c_walks_a_tree,
     rust_audits_packages,
+    go_counts_words_and_fails_without_them,
+    go_collects_its_garbage_while_its_memory_grows,
     sqlite_makes_a_database_in_out_and_in_memory,
 ];
 
@@ -83,6 +85,32 @@ fn rust_audits_packages() {
     let ran = run(&code(guest("audit")), job_on(root.cid, &["audit", "/in/data"]), &content);
     assert_eq!(ran.exit(), 0, "{}{}", ran.text(), ran.errors());
     assert!(ran.text().contains("MIT"), "{}", ran.text());
+}
+
+fn go_counts_words_and_fails_without_them() {
+    let mut content = Content::default();
+    let text: String = (0..60_000).map(|n| format!("tree {} Adit\n", ["in", "out", "in"][n % 3])).collect();
+    let data = content.file(text);
+    let code = code(guest("words"));
+    let mut worker = Worker::loaded(&code);
+    let ran = worker.run(job(&["words"]), &content);
+    assert_eq!((ran.exit(), ran.text()), (3, ""));
+    assert_eq!(ran.errors(), "open /in/data: No such file or directory\n");
+    let ran = worker.run(job_on(data.cid, &["words", "3"]), &content);
+    assert_eq!(ran.exit(), 0, "{}", ran.errors());
+    assert_eq!(ran.text(), "4 different words\n   60000 adit\n   60000 tree\n   40000 in\n");
+    assert_eq!(ran.file("words.txt").unwrap(), &ran.stdout[..]);
+    let again = worker.run(job_on(data.cid, &["words", "3"]), &content);
+    assert_eq!((again.done.fuel, again.stdout), (ran.done.fuel, ran.stdout), "Go's own scheduler included");
+}
+
+/// Go believes that all that its memory grows by is its own: whatever else grew it would be overwritten.
+fn go_collects_its_garbage_while_its_memory_grows() {
+    let code = code(guest("garbage"));
+    let mut asked = job(&["garbage", "128"]);
+    asked.limits.memory = 1 << 30;
+    let ran = run(&code, asked, &Content::default());
+    assert_eq!((ran.exit(), ran.text()), (0, "128 MiB kept, collected true\n"), "{}", ran.errors());
 }
 
 /// A database made by the very program that will read it, taken from `/out`.

@@ -1,10 +1,9 @@
-//! Real programs run unchanged: built from C and Rust, and one that nobody here wrote. (Go does not yet: see
-//! `guests/README.md`.)
+//! Real programs run unchanged: built from C, Rust and Go, and one that nobody here wrote.
 
-use crate::{guest, programs};
+use crate::{guest, programs, repository};
 use adit_tests::Node;
 use anyhow::Result;
-use std::fs;
+use std::{collections::HashMap, fs};
 
 #[test]
 fn a_rust_program_audits_a_tree() -> Result<()> {
@@ -21,6 +20,47 @@ fn a_rust_program_audits_a_tree() -> Result<()> {
     assert!(ran.text().contains("1 packages, 2 files"), "{}", ran.text());
     let lines = fs::read_to_string(out.join("packages.tsv"))?;
     assert!(lines.ends_with("demo-1.0.0\tMIT\t2\t76\t1\t1\tfalse\tfalse\n"), "{lines}");
+    Ok(())
+}
+
+/// Counted here by other means, and the report that the program leaves is the one that it prints.
+#[test]
+fn a_go_program_counts_words() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let missing = node.adit(&["run", &guest("words")])?.expect(3)?;
+    assert_eq!(missing.text(), "");
+
+    let text = fs::read_to_string(repository("ARCHITECTURE.md"))?.repeat(40);
+    let mut counts = HashMap::new();
+    for word in text.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()) {
+        *counts.entry(word.to_lowercase()).or_insert(0) += 1;
+    }
+    let mut sorted: Vec<(&String, &usize)> = counts.iter().collect();
+    sorted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let mut expected = format!("{} different words\n", sorted.len());
+    for (word, count) in &sorted[..20] {
+        expected += &format!("{count:>8} {word}\n");
+    }
+
+    let folder = tempfile::tempdir()?;
+    let input = folder.path().join("text");
+    fs::write(&input, &text)?;
+    let cid = node.add(&input)?;
+    let out = folder.path().join("out");
+    let data = format!("/in/data={cid}");
+    let words = ["run", &guest("words"), "--in", &data, "-o", out.to_str().unwrap(), "--", "20"];
+    let ran = node.adit(&words)?.expect(0)?;
+    assert_eq!(ran.text(), expected);
+    assert_eq!(fs::read_to_string(out.join("words.txt"))?, expected);
+    Ok(())
+}
+
+/// Go's collector at work in a memory that grows to several times what is kept.
+#[test]
+fn a_go_program_that_allocates_a_lot_loses_nothing() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let ran = node.adit(&["run", &guest("garbage"), "--memory", "512MiB", "--", "64"])?.expect(0)?;
+    assert_eq!(ran.text(), "64 MiB kept, collected true\n");
     Ok(())
 }
 
