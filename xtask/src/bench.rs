@@ -44,11 +44,13 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         bail!("no benchmark is called {unknown}; there are {}", known.join(", "));
     }
     let programs = build::all_programs()?;
+    check(&mut cargo("build", &["adit-peers"]))?;
     for bench in BENCHES.iter().filter(|bench| names.is_empty() || names.contains(&bench.name)) {
         println!("\n== {}: {}", bench.name, bench.measures);
         let mut run = cargo("run", &[bench.package]);
         run.args(["--example", bench.example]);
-        check(run.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit")))?;
+        run.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit"));
+        check(run.env("ADIT_PLAIN_WASMTIME", programs.join("plain-wasmtime")))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! The fake node of the tests stands in for the node; tasks are distinct and fresh, so nothing is remembered. Scans are
 //! compared with the same WebAssembly under plain wasmtime on a host file, in the same run, one after the other.
-//! `ADIT_ENCLAVE` names the program, `ADIT_BENCH_MIB` the size of the scan (1024 by default).
+//! `ADIT_ENCLAVE` names the program, `ADIT_PLAIN_WASMTIME` the peer (of `adit-peers`), `ADIT_BENCH_MIB` the size of the scan (1024 by default).
 
 #[allow(unreachable_pub, reason = "shared by several programs")]
 #[path = "../tests/fake_node/mod.rs"]
@@ -17,10 +17,9 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use wasmtime::{Engine, Linker, Module, Store};
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder, p1};
 
 const WARM_UP: usize = 500;
 const JOBS: usize = 10_000;
@@ -54,8 +53,12 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
+fn guest_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/bin").join(name)
+}
+
 fn guest(name: &str) -> Result<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/bin").join(name);
+    let path = guest_path(name);
     fs::read(&path).with_context(|| path.display().to_string())
 }
 
@@ -217,28 +220,13 @@ fn lines_file(folder: &Path, mib: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The same WebAssembly under plain wasmtime, reading the file through wasmtime-wasi.
-fn plain(wasm: &[u8], folder: &Path) -> Result<Duration> {
-    let engine = Engine::default();
-    let module = Module::new(&engine, wasm)?;
-    let mut linker = Linker::new(&engine);
-    p1::add_to_linker_sync(&mut linker, |context: &mut p1::WasiP1Ctx| context)?;
-    let context = WasiCtxBuilder::new()
-        .args(&["lines", "/in/data"])
-        .preopened_dir(folder, "/in", FsPerms::ReadOnly)?
-        .build_p1();
-    let mut store = Store::new(&engine, context);
-    let began = Instant::now();
-    let instance = linker.instantiate(&mut store, &module)?;
-    let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-    match start.call(&mut store, ()) {
-        Ok(()) => {}
-        Err(error) => ensure!(
-            error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some_and(|exit| exit.0 == 0),
-            "the guest failed: {error:?}"
-        ),
-    }
-    Ok(began.elapsed())
+/// The same WebAssembly under plain wasmtime, reading the file through wasmtime-wasi, in a process of its own.
+fn plain(wasm: &Path, folder: &Path) -> Result<Duration> {
+    let program = std::env::var_os("ADIT_PLAIN_WASMTIME")
+        .context("ADIT_PLAIN_WASMTIME does not name the peer: run this with `cargo xtask bench enclave`")?;
+    let output = Command::new(program).arg(wasm).arg(folder).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "plain wasmtime ended with {}", output.status);
+    Ok(Duration::from_nanos(String::from_utf8(output.stdout)?.trim().parse()?))
 }
 
 fn scan(program: &Path) -> Result<()> {
@@ -269,7 +257,7 @@ fn scan_in(program: &Path, folder: &Path, mib: u64) -> Result<(Duration, Duratio
     let mut session = node.session();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        theirs.push(plain(&wasm, folder)?);
+        theirs.push(plain(&guest_path("lines.wasm"), folder)?);
         let task = unique(task_on(code, input));
         let (ended, _) = session.run(&node, &blocks, &task, &How::default());
         let stats = ended.success().finished.stats;

@@ -16,6 +16,7 @@ const ABSENT: &[&str] = &[
     "libp2p",
     "libp2p-swarm",
     "mdns",
+    "mio",
     "native-tls",
     "openssl",
     "quinn",
@@ -24,9 +25,11 @@ const ABSENT: &[&str] = &[
     "ring",
     "rustls",
     "snow",
+    "tokio",
     "tower-http",
     "tungstenite",
     "ureq",
+    "wasmtime-wasi",
 ];
 
 fn tree(edges: &str) -> BTreeSet<String> {
