@@ -16,14 +16,22 @@ use adit_wire::{
     Channel, Inbox, Message,
     memory::{Mapping, require_sealed, sealed},
 };
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Barrier},
+    thread,
+};
 use wasmtime::Engine;
+
+/// Most threads of a compiler: a node has other things to do.
+const MAX_THREADS: usize = 4;
 
 /// Compiles what the enclave sends. `args` are those after the program's and the role's name.
 pub fn main(args: &[String]) -> Result<(), ProcessError> {
     let entered = entry::enter(Role::Compiler, args)?;
     let engines = Engines::new(entered.profile).map_err(ProcessError::Engine)?;
     Engine::tls_eager_initialize();
+    make_threads()?;
     Filter::new(Role::Compiler, Stage::Loading)?.apply()?;
 
     let channel = entered.channel;
@@ -49,6 +57,28 @@ pub fn main(args: &[String]) -> Result<(), ProcessError> {
             Err(error) => answer(&channel, &FromCompiler::Host(error.to_string()), None),
         },
     }
+}
+
+/// The threads that share a program's functions among them. All of them are up when this returns: the jail is shut
+/// around them next, and starting takes system calls that it does not know.
+fn make_threads() -> Result<(), ProcessError> {
+    // glibc gives memory of threads back to the system only after a look at a file under /proc, which the jail denies.
+    // A compiler soon gives all of it back at once.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+    }
+    let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let up = Arc::new(Barrier::new(count + 1));
+    let theirs = up.clone();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).start_handler(move |_| {
+        Engine::tls_eager_initialize();
+        theirs.wait();
+    });
+    pool.build_global().map_err(|error| ProcessError::Threads(error.to_string()))?;
+    up.wait();
+    Ok(())
 }
 
 fn answer(

@@ -21,6 +21,8 @@ pub enum ProcessError {
     Channel(std::io::Error),
     #[error("the engine cannot be made: {0:#}")]
     Engine(wasmtime::Error),
+    #[error("its threads cannot be started: {0}")]
+    Threads(String),
     #[error("the enclave sent {0}")]
     Protocol(String),
     #[error("memory that the enclave shared: {0}")]

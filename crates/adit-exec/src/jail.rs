@@ -133,9 +133,9 @@ impl Filter {
         Ok(Filter(filter.try_into()?))
     }
 
-    /// From here on. Filters add up: a later one can only take away.
+    /// From here on, for all threads. Filters add up: a later one can only take away.
     pub fn apply(&self) -> Result<(), JailError> {
-        Ok(seccompiler::apply_filter(&self.0)?)
+        Ok(seccompiler::apply_filter_all_threads(&self.0)?)
     }
 }
 
@@ -196,6 +196,8 @@ fn rules(role: Role, stage: Stage) -> Result<BTreeMap<i64, Vec<SeccompRule>>, se
     }
     if role == Role::Compiler {
         rules.insert(libc::SYS_sched_getaffinity, Vec::new());
+        // Its threads (made before, none can be made now) look for work before they sleep.
+        rules.insert(libc::SYS_sched_yield, Vec::new());
     }
     rules.insert(libc::SYS_mprotect, mprotect);
     Ok(rules)
