@@ -126,6 +126,8 @@ fn compiler(channel: Channel) {
     let compiled = |length| FromCompiler::Compiled { length };
     match word.as_str() {
         "compiler: dies" => {}
+        // SAFETY: an integer.
+        "compiler: denied" => drop(unsafe { libc::raise(libc::SIGSYS) }),
         "compiler: noise" => channel.send(b"noise", &[]).unwrap(),
         "compiler: open file" => {
             say(compiled(4), Some(&memory::scratch(c"code", 4).unwrap()));
@@ -522,6 +524,7 @@ fn strange_compilers_give_no_code() {
     let mut session = node.session();
     for (strange, kind, reason) in [
         ("compiler: dies", Failure::Refused, "compiling"),
+        ("compiler: denied", Failure::Worker, "its jail denies"),
         ("compiler: noise", Failure::Worker, "unknown"),
         ("compiler: open file", Failure::Worker, "not sealed"),
         ("compiler: wrong length", Failure::Worker, "another length"),

@@ -6,12 +6,13 @@
 //!
 //! A process is held by a pidfd, which never means another process, even after its number is used again.
 
+use super::wait;
 use adit_model::Profile;
 use adit_wire::{Channel, channel::check};
 use std::{
     io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
@@ -60,6 +61,24 @@ pub(super) struct Process {
     /// Taken out when dropped, for the keeper to reap.
     child: Option<Child>,
     keeper: Keeper,
+}
+
+impl Process {
+    /// Whether it was ended by its system call filter: by a mistake of ours, since whoever runs into a limit dies
+    /// otherwise. To be asked when it has hung up, and so is about to end.
+    pub(super) fn was_ended_by_its_jail(&self) -> bool {
+        let soon = Instant::now() + Duration::from_secs(1);
+        if !matches!(wait::readable([self.pidfd.as_fd()], soon), Ok([true])) {
+            return false;
+        }
+        // SAFETY: an all-zero siginfo is valid, and outlives the call. It stays for the keeper to reap.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let how = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
+            let known = libc::waitid(libc::P_PIDFD, self.pidfd.as_raw_fd() as _, &raw mut info, how) == 0;
+            known && info.si_code != libc::CLD_EXITED && info.si_status() == libc::SIGSYS
+        }
+    }
 }
 
 impl Drop for Process {

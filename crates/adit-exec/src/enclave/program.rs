@@ -278,7 +278,7 @@ impl Job<'_> {
         let failed = |error| Stop::host("starting the compiler", error);
         let program = &self.enclave.programs.compiler;
         // Dropped at the end of this function, which kills it if it still runs.
-        let (_process, channel) = self.enclave.keeper.launch(program, key.profile).map_err(failed)?;
+        let (process, channel) = self.enclave.keeper.launch(program, key.profile).map_err(failed)?;
         let module = memory::sealed(c"module", wasm).map_err(failed)?;
         let mut frame = Vec::new();
         ToCompiler { length: wasm.len() as u64 }.encode(&mut frame);
@@ -301,8 +301,11 @@ impl Job<'_> {
             }
         }
         let mut inbox = Inbox::new();
-        // Without a word: it ran into its limits.
         let Some(answer) = channel.receive(&mut inbox).map_err(Stop::distrust)? else {
+            if process.was_ended_by_its_jail() {
+                return Err(Stop::host("compiling", "the compiler made a system call that its jail denies"));
+            }
+            // Without a word: it ran into its limits.
             return Ok(too_slow());
         };
         let message = FromCompiler::decode(answer.bytes, answer.descriptors.len()).map_err(Stop::distrust)?;
