@@ -4,10 +4,13 @@
 
 mod content;
 mod crashes;
+mod full_disk;
 mod guests;
 mod hostile;
+mod hostile_content;
 mod jobs;
 mod network;
+mod refusals;
 
 use adit_tests::{Node, Programs};
 use anyhow::Result;
