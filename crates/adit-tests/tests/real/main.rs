@@ -4,13 +4,17 @@
 
 mod content;
 mod crashes;
+mod devnet;
 mod full_disk;
 mod guests;
 mod hostile;
 mod hostile_content;
+mod job_api;
 mod jobs;
 mod network;
+mod operator;
 mod refusals;
+mod slow_peers;
 
 use adit_tests::{Node, Programs};
 use anyhow::Result;

@@ -1,0 +1,159 @@
+//! Connections that send nothing, or a byte now and then: others are served meanwhile, and in the end they are closed.
+
+use crate::{guest, noise, programs};
+use adit_tests::{Connection, Node, eventually};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+/// How many there are of them.
+const SLOW: usize = 50;
+/// What somebody else waits for a small answer at most, on a machine that may be busy.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// The swarm's TCP address.
+fn swarm(node: &Node) -> Result<SocketAddr> {
+    let addresses = node.addresses()?;
+    let tcp = addresses.iter().find_map(|address| {
+        let port = address.strip_prefix("/ip4/127.0.0.1/tcp/")?.split('/').next()?;
+        port.parse::<u16>().ok()
+    });
+    Ok(SocketAddr::from(([127, 0, 0, 1], tcp.context("a TCP address on loopback")?)))
+}
+
+fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// Whether the other side has closed the connection. What it sends is read and forgotten.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Sends a byte to each, as far as they take one.
+fn drip(streams: &mut [(TcpStream, &[u8])]) {
+    for (stream, words) in streams {
+        if let Some((first, rest)) = words.split_first()
+            && stream.write_all(&[*first]).is_ok()
+        {
+            *words = rest;
+        }
+    }
+}
+
+/// Small requests on new connections, all of them prompt, and a job. (Reading, because a sync may wait for what
+/// others write to the same disk.)
+fn others_are_served(node: &Node) -> Result<()> {
+    let added = node.http()?.request("POST", "/api/v1/add?pin=false", None, b"a small file")?.json()?;
+    let path = format!("/api/v1/cat/{}", added["cid"].as_str().context("a cid")?);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let mut connection = Connection::open(node.api()?)?;
+        connection.bearer = Some(node.token()?);
+        let reply = connection.get(&path)?;
+        ensure!(reply.body == b"a small file", "{}", reply.status);
+        ensure!(start.elapsed() < PROMPT, "a small file took {:?}", start.elapsed());
+    }
+    node.adit(&["run", &guest("echo"), "--fresh"])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn mute_and_dripping_peers_do_not_keep_others_out_of_the_swarm() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let path = node.repository().with_extension("data");
+    fs::write(&path, noise(3_000_000, 1))?;
+    let cid = node.add(&path)?;
+    let swarm = swarm(&node)?;
+    // The first line of every libp2p connection, a byte at a time; and some that say nothing.
+    let hello: &[u8] = b"\x13/multistream/1.0.0\n\x07/noise\n";
+    let mut slow = Vec::new();
+    for number in 0..SLOW {
+        slow.push((connect(swarm)?, if number % 2 == 0 { hello } else { b"" }));
+    }
+    drip(&mut slow);
+    others_are_served(&node)?;
+    // An honest peer comes in beside them and gets what it wants.
+    let bootstrap = node.addresses()?.join(",");
+    let peer = Node::start(&programs(), &[("swarm.bootstrap", &bootstrap)])?;
+    ensure!(peer.adit(&["cat", &cid])?.expect(0)?.stdout == noise(3_000_000, 1));
+    drip(&mut slow);
+    // A handshake has 15 seconds.
+    let mut open = slow;
+    eventually("all slow connections are closed", Duration::from_secs(30), || {
+        open.retain_mut(|(stream, _)| !is_closed(stream));
+        Ok(open.is_empty().then_some(()))
+    })?;
+    others_are_served(&node)
+}
+
+/// Requests that never come to their end: in the middle of the head, and in the middle of a body.
+fn half_requests(node: &Node) -> Result<Vec<(TcpStream, Vec<u8>)>> {
+    let (api, token) = (node.api()?, node.token()?);
+    let head = format!("POST /api/v1/run HTTP/1.1\r\nHost: {api}\r\nAuthorization: Bearer {token}\r\n");
+    let body = format!("{head}Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{{\"code\":");
+    let mut slow = Vec::new();
+    for number in 0..SLOW {
+        let mut stream = connect(api)?;
+        match number % 3 {
+            0 => slow.push((stream, head.clone().into_bytes())),
+            1 => {
+                stream.write_all(body.as_bytes())?;
+                slow.push((stream, vec![b' '; 4000]));
+            }
+            _ => slow.push((stream, Vec::new())),
+        }
+    }
+    Ok(slow)
+}
+
+#[test]
+fn half_requests_do_not_keep_others_from_the_api() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let slow = half_requests(&node)?;
+    let mut slow: Vec<_> =
+        slow.iter().map(|(stream, words)| Ok((stream.try_clone()?, &words[..]))).collect::<Result<_>>()?;
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        drip(&mut slow);
+        others_are_served(&node)?;
+    }
+    Ok(())
+}
+
+/// A head has a minute; a body of JSON, half a minute.
+#[test]
+#[ignore = "soak: waits more than a minute"]
+fn soak_half_requests_are_closed_in_the_end() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let slow = half_requests(&node)?;
+    let mut slow: Vec<_> =
+        slow.iter().map(|(stream, words)| Ok((stream.try_clone()?, &words[..]))).collect::<Result<_>>()?;
+    let start = Instant::now();
+    let mut dripped = start;
+    eventually("all half requests are closed", Duration::from_secs(90), || {
+        if dripped.elapsed() > Duration::from_secs(1) {
+            drip(&mut slow);
+            dripped = Instant::now();
+        }
+        slow.retain_mut(|(stream, _)| !is_closed(stream));
+        Ok(slow.is_empty().then_some(()))
+    })?;
+    println!("the last half request was closed after {:.1?}", start.elapsed());
+    others_are_served(&node)
+}
