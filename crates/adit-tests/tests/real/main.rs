@@ -15,6 +15,7 @@ mod network;
 mod operator;
 mod refusals;
 mod slow_peers;
+mod soak;
 
 use adit_tests::{Node, Programs};
 use anyhow::Result;
