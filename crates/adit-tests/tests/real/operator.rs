@@ -50,7 +50,7 @@ impl Pair {
     }
 
     fn at_the_host<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
-        [&["run", "--at", &self.peer, "--timeout", "20s"], words].concat()
+        [&["run", "--at", &self.peer, "--timeout", "30s"], words].concat()
     }
 }
 
@@ -121,7 +121,7 @@ fn outside_its_hours_a_host_works_for_itself_only() -> Result<()> {
 
 #[test]
 fn a_job_that_wants_more_than_the_host_gives_is_refused() -> Result<()> {
-    let settings = [("host.memory", "128MiB"), ("host.scratch", "32MiB"), ("host.longest", "30s")];
+    let settings = [("host.memory", "128MiB"), ("host.scratch", "32MiB"), ("host.longest", "40s")];
     let pair = Pair::start(&settings)?;
     let echo = guest("echo");
     let small = [&*echo, "--memory", "64MiB", "--max-output", "8MiB"];
@@ -130,7 +130,7 @@ fn a_job_that_wants_more_than_the_host_gives_is_refused() -> Result<()> {
     pair.refused(&[&echo, "--memory", "64MiB", "--max-output", "33MiB"], "may write")?;
     let words = [&["run"], &small[..], &["--at", &pair.peer, "--timeout", "10m"]].concat();
     let long = pair.requester.adit(&words)?;
-    ensure!(long.code > 100 && long.stderr.contains("this host grants 30"), "{}: {}", long.code, long.stderr);
+    ensure!(long.code > 100 && long.stderr.contains("this host grants 40"), "{}: {}", long.code, long.stderr);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Connections that send nothing, or a byte now and then: others are served meanwhile, and in the end they are closed.
 
 use crate::{guest, noise, programs};
-use adit_tests::{Connection, Node, eventually};
+use adit_tests::{Connection, Node, eventually, peak_memory};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
@@ -167,4 +167,34 @@ fn soak_half_requests_are_closed_in_the_end() -> Result<()> {
         slow.iter().map(|(stream, words)| Ok((stream.try_clone()?, &words[..]))).collect::<Result<_>>()?;
     are_closed_within(Duration::from_secs(90), &mut slow)?;
     others_are_served(&node)
+}
+
+/// Whoever asks for much and reads nothing must not make the node hold it.
+#[test]
+#[ignore = "known bug: hyper's `pipeline_flush` turns back-pressure off; wants programs built after it was removed"]
+fn a_client_that_does_not_read_takes_no_memory() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let path = node.repository().with_extension("data");
+    fs::write(&path, noise(300_000_000, 1))?;
+    let cid = node.add(&path)?;
+    fs::remove_file(&path)?;
+    let (api, token) = (node.api()?, node.token()?);
+    let mut deaf = Vec::new();
+    for route in ["cat", "get", "dag/export"] {
+        let mut stream = TcpStream::connect(api)?;
+        let head = format!(
+            "GET /api/v1/{route}/{cid} HTTP/1.1\r\nHost: {api}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes())?;
+        // The answer has begun; nothing more is read.
+        stream.read_exact(&mut [0; 1])?;
+        deaf.push(stream);
+    }
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        others_are_served(&node)?;
+    }
+    let peak = peak_memory(node.pid())?;
+    ensure!(peak < 150 << 20, "the daemon took {} MiB", peak >> 20);
+    Ok(())
 }
