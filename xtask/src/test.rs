@@ -85,13 +85,51 @@ fn with_programs(command: &mut Command) -> &mut Command {
     command.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit"))
 }
 
-/// Tests that are marked `#[ignore]` because they take long.
+/// Runs the tests that take long: those that are ignored and called `soak_…`, each in a run of its own. What is ignored for
+/// other reasons stays so.
 pub(crate) fn soak() -> Result<()> {
     build::all_programs()?;
+    let mut table = Vec::new();
     for packages in [PURE, ENCLAVE, NODE, REAL] {
-        check(with_programs(cargo("test", packages).args(["--", "--ignored", "--nocapture"])))?;
+        for name in soak_tests(packages)? {
+            println!("\n== {name}");
+            let start = Instant::now();
+            let words = ["--", "--ignored", "--exact", "--nocapture", &name];
+            let ended = check(with_programs(cargo("test", packages).args(words)));
+            if let Err(error) = &ended {
+                eprintln!("xtask: {error:#}");
+            }
+            table.push((name, start.elapsed(), ended.is_ok()));
+        }
     }
-    Ok(())
+    println!("\n     took  test");
+    for (name, took, passed) in &table {
+        let failed = if *passed { "" } else { "  FAILED" };
+        println!("{:>5.1} min  {name}{failed}", took.as_secs_f64() / 60.0);
+    }
+    match table.iter().filter(|(_, _, passed)| !passed).count() {
+        0 => Ok(()),
+        failed => bail!("{failed} of {} soak tests failed", table.len()),
+    }
+}
+
+/// The tests of these packages that are ignored because they take long. A test's runner lists names but no reasons, so
+/// their names say it: the last part begins with `soak_`.
+fn soak_tests(packages: &[&str]) -> Result<Vec<String>> {
+    let mut list = cargo("test", packages);
+    let output = list.args(["--", "--ignored", "--list", "--format", "terse"]).output()?;
+    if !output.status.success() {
+        bail!("cannot list tests:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(soak_test).map(str::to_owned).collect())
+}
+
+/// The name in a line of a list, if it is a soak test's.
+fn soak_test(line: &str) -> Option<&str> {
+    let name = line.strip_suffix(": test")?;
+    let last = name.rsplit("::").next()?;
+    last.starts_with("soak_").then_some(name)
 }
 
 pub(crate) fn ci() -> Result<()> {
@@ -110,4 +148,18 @@ pub(crate) fn ci() -> Result<()> {
     }
     crate::licences::check()?;
     run(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soak_tests_are_known_by_their_names() {
+        assert_eq!(soak_test("soak::soak_ten_gib: test"), Some("soak::soak_ten_gib"));
+        assert_eq!(soak_test("soak_alone: test"), Some("soak_alone"));
+        assert_eq!(soak_test("soak::another: test"), None);
+        assert_eq!(soak_test("soak_bench: benchmark"), None);
+        assert_eq!(soak_test(""), None);
+    }
 }

@@ -107,7 +107,6 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, sto
         .header_read_timeout(limits.header_timeout)
         .max_headers(64)
         .max_buf_size(256 << 10)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

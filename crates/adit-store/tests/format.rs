@@ -66,10 +66,14 @@ async fn it_opens_without_its_index_too() {
     }
 }
 
-/// Made the fixture, once.
+/// Made the fixture, once. It writes into the source tree, so whoever runs ignored tests does not run it by accident.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "writes into the source tree; for a new format's fixture only"]
+#[ignore = "for a new format's fixture only, with ADIT_MAKE_FIXTURE set"]
 async fn make_the_fixture() {
+    if std::env::var_os("ADIT_MAKE_FIXTURE").is_none() {
+        eprintln!("SKIPPED make_the_fixture: ADIT_MAKE_FIXTURE is not set");
+        return;
+    }
     let dir = fixture();
     assert!(!dir.exists(), "fixtures are never made again");
     let repo = Repo::open(&dir, RepoOptions::default()).unwrap();

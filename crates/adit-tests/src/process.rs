@@ -139,6 +139,15 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     stat(pid).iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
+/// The most memory that a process ever had resident, in bytes (`VmHWM`).
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes << 10)
+}
+
 /// The fields of `/proc/PID/stat` from the state on (state, parent, …); empty when there is no such process.
 fn stat(pid: u32) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

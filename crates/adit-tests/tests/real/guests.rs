@@ -88,3 +88,27 @@ fn sqlites_shell_works_on_a_database_by_its_cid() -> Result<()> {
     assert_eq!(node.adit(&words)?.expect(0)?.text(), "1234\n");
     Ok(())
 }
+
+/// A directory that is a hash trie, read by a guest: names from one node, the content of all of them from another.
+#[test]
+fn a_directory_of_ten_thousand_entries_is_read_lazily_by_a_guest() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let folder = tempfile::tempdir()?;
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree)?;
+    for number in 0..10_000 {
+        fs::write(tree.join(format!("a file with a name that is not short, number {number}")), "12345")?;
+    }
+    let cid = node.add(&tree)?;
+    assert_eq!(node.json(&["stat", &cid])?["sharded"], true, "spread over several blocks");
+    let input = format!("/in/data={cid}");
+    let counted = node.adit(&["run", &guest("du"), "--in", &input])?.expect(0)?;
+    assert!(counted.text().starts_with("10000 files in 1 folders, 50000 bytes\n"), "{}", counted.text());
+    // One name is one look-up, not a listing.
+    let path = "cat /in/data/a file with a name that is not short, number 9999";
+    let reply = node.json(&["run", &guest("fs"), "--in", &input, "--", path])?;
+    let listing = node.json(&["run", &guest("du"), "--in", &input, "--fresh"])?;
+    let read = |reply: &serde_json::Value| reply["job"]["stats"]["bytes_read"].as_u64().unwrap_or_default();
+    assert!(read(&reply) * 5 < read(&listing), "{} of {} bytes", read(&reply), read(&listing));
+    Ok(())
+}

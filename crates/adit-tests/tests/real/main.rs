@@ -4,10 +4,18 @@
 
 mod content;
 mod crashes;
+mod devnet;
+mod full_disk;
 mod guests;
 mod hostile;
+mod hostile_content;
+mod job_api;
 mod jobs;
 mod network;
+mod operator;
+mod refusals;
+mod slow_peers;
+mod soak;
 
 use adit_tests::{Node, Programs};
 use anyhow::Result;
