@@ -17,6 +17,8 @@ const DAG_PB: u64 = 0x70;
 const SURVEY_NODES: usize = 512;
 /// Leaves whose presence a survey checks; the rest is assumed to be like them.
 const SURVEY_LEAVES: usize = 4096;
+/// Links that wait to be looked at; those beyond are assumed to be like what was seen before.
+const SURVEY_PENDING: usize = 32_768;
 /// How long a survey's finding is used again. What was here may be collected, what was missing may
 /// arrive; either only costs a fetch or a detour.
 const SURVEY_LIFE: Duration = Duration::from_secs(20);
@@ -125,7 +127,14 @@ async fn walk(store: &dyn BlockStore, root: &Cid) -> Result<Presence, StoreError
         // A block that is no node has nothing below it; whoever reads it will say so.
         let _ = dag_pb::visit(&block, |link| {
             // Sizes are their writer's claim: enough for an estimate, and capped against overflow.
-            pending.push((link.cid, Some(link.tsize.unwrap_or(0))));
+            let claimed = link.tsize.unwrap_or(0);
+            if pending.len() < SURVEY_PENDING {
+                pending.push((link.cid, Some(claimed)));
+            } else if presence.missing == 0 {
+                presence.present = presence.present.saturating_add(claimed);
+            } else {
+                presence.missing = presence.missing.saturating_add(claimed);
+            }
             Ok(())
         });
     }

@@ -1,7 +1,7 @@
 //! CAR files in and out, as streams: memory holds a few blocks, and 16 bytes for each block of an
 //! export so that it is written once.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use adit_unixfs::{
     Block,
@@ -132,7 +132,14 @@ impl<S: BlockSource> Walk<S> {
                 .map_err(|error| CarExportError::Links { cid, reason: error.to_string() })?;
             if !below.is_empty() {
                 self.source.prefetch(&below[..below.len().min(HINTED)]);
-                self.stack.extend(below.into_iter().rev());
+                // What was written before, or is linked to twice, need not wait on the stack. Whether it was is asked again
+                // when it is taken off: another branch may come to it first, and CARs are in the order of first visits.
+                let mut here = HashSet::new();
+                let (seen, before) = (&self.seen, self.stack.len());
+                let new =
+                    |cid: &Cid| BlockKey::of(cid).is_some_and(|key| !seen.contains(&key) && here.insert(key));
+                self.stack.extend(below.into_iter().filter(new));
+                self.stack[before..].reverse();
             }
             return Ok(Some([section_prefix(&cid, data.len()).into(), data]));
         }

@@ -21,8 +21,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RANGE};
 use axum::response::{IntoResponse, Response};
 use cid::Cid;
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,8 +217,11 @@ pub(super) async fn cat(
     let (cid, source) = find(&app, &path).await?;
     let header = headers.get(RANGE).and_then(|range| one_range(range.to_str().ok()?));
     let range = header.unwrap_or(Range { from: query.offset.unwrap_or(0), len: query.length });
-    let file = within_patience(export::cat(source, &cid, range)).await?;
-    let mut response = Body::from_stream(file.content).into_response();
+    let mut file = within_patience(export::cat(source, &cid, range)).await?;
+    // Before the answer begins, so that an error in the first piece is told as what it is.
+    let first = within_patience(async { file.content.next().await.transpose() }).await?;
+    let first = futures::stream::iter(first.map(Ok));
+    let mut response = Body::from_stream(first.chain(file.content)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, OCTETS.parse().expect("a media type is a header value"));
     headers.insert(CONTENT_LENGTH, file.len.into());

@@ -79,6 +79,8 @@ struct Market<'a> {
     found: mpsc::Receiver<Found>,
     searching: bool,
     acceptance: Option<Signed<Acceptance>>,
+    /// Whose fault it was that candidates failed.
+    faults: Vec<Fault>,
     /// Log bytes already passed on: a second host of a deterministic task repeats the first's.
     logged: [u64; 2],
 }
@@ -97,6 +99,7 @@ impl<'a> Market<'a> {
             found: discovery::start(shared, &job.record.task, strategy),
             searching: true,
             acceptance: None,
+            faults: Vec::new(),
             logged: [0; 2],
         }
     }
@@ -134,7 +137,10 @@ impl<'a> Market<'a> {
                         return Ok(true);
                     }
                     Err(not) if not.state != JobState::Failed => return Err((not.state, not.failure)),
-                    Err(not) => self.placer.failed(node, not.failure.reason),
+                    Err(not) => {
+                        self.faults.push(not.failure.fault);
+                        self.placer.failed(node, not.failure.reason);
+                    }
                 }
             }
             Action::Run { node, why } => self.give(node, why).await,
@@ -146,7 +152,13 @@ impl<'a> Market<'a> {
                 self.searching = true;
                 self.offer_of_this_node().await;
             }
-            Action::GiveUp(failure) => return Err((JobState::Failed, failure)),
+            Action::GiveUp(mut failure) => {
+                // Content that nobody has is no host's fault, however many were tried.
+                if !self.faults.is_empty() && self.faults.iter().all(|fault| *fault == Fault::Network) {
+                    failure.fault = Fault::Network;
+                }
+                return Err((JobState::Failed, failure));
+            }
         }
         Ok(false)
     }
@@ -230,7 +242,10 @@ impl<'a> Market<'a> {
                         self.job.record.set_state(JobState::Running);
                     }
                 }
-                RequesterEvent::Failed(failure) => self.lose(node, failure.reason),
+                RequesterEvent::Failed(failure) => {
+                    self.faults.push(failure.fault);
+                    self.lose(node, failure.reason);
+                }
                 RequesterEvent::Finished(delivery) => return Ok(self.on_finished(node, *delivery).await),
                 RequesterEvent::Stale => {}
             },

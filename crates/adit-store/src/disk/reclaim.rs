@@ -91,11 +91,8 @@ impl Writer {
     /// Ends the active segment, so that its garbage can be freed like that of the others.
     /// Returns the number of the next one: every record before it is indexed.
     pub(crate) fn seal(&mut self) -> Result<u32, StoreError> {
-        match self.settle() {
-            // On a full disk what is buffered goes into a later segment.
-            Err(StoreError::Full { .. }) => self.checkpoint()?,
-            other => other?,
-        }
+        // On a full disk what is buffered goes into a later segment.
+        self.settle_what_fits()?;
         self.active = None;
         Ok(self.next_segment)
     }

@@ -31,6 +31,10 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// 100 bytes of memory a block. Small batches would rewrite most of a big index each time.
 const UNINDEXED_MAX: usize = 64 << 10;
 const UNINDEXED_BYTES_MAX: u64 = 128 << 20;
+/// A batch is written in pieces of at most this much: whatever the disk has no room for, the pieces before it are
+/// written.
+const PIECE_BYTES: usize = 8 << 20;
+const PIECE_BLOCKS: usize = 16 << 10;
 
 /// The segment that is appended to.
 pub(crate) struct Active {
@@ -149,46 +153,59 @@ impl Writer {
         }
     }
 
-    /// Writes a batch into segments, leaving out what the index has. On failure the blocks stay
-    /// buffered and readable, and the next flush tries again.
+    /// Writes a batch into segments, leaving out what the index has: piece by piece, so that on a nearly full disk as
+    /// much is written as there is room for. On failure the rest stays buffered and readable, and the next flush tries
+    /// again.
     fn flush(&mut self, batch: Vec<Record>) -> Result<(), StoreError> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        if batch.is_empty() {
-            // Whatever was in the way, nothing is stuck any more.
-            self.shared.state.lock().stuck = None;
-            return Ok(());
+        let mut rest = &batch[..];
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(piece_len(rest));
+            match self.write_new(piece) {
+                Ok(places) => self.note_written(piece, places),
+                Err(error) => return Err(self.put_back(rest, error)),
+            }
+            rest = more;
+            if !rest.is_empty()
+                && self.unindexed.len() >= UNINDEXED_MAX
+                && let Err(error) = self.checkpoint()
+            {
+                return Err(self.put_back(rest, error));
+            }
         }
-        let result = self.write_new(&batch);
+        // Whatever was in the way, nothing is stuck any more.
+        self.shared.state.lock().stuck = None;
+        Ok(())
+    }
+
+    /// What could not be written waits for the next flush.
+    fn put_back(&self, rest: &[Record], error: StoreError) -> StoreError {
         let mut state = self.shared.state.lock();
-        match result {
-            Ok(places) => {
-                for (record, place) in batch.iter().zip(places) {
-                    state.buffered -= record.data.len();
-                    match place {
-                        Some(place) => {
-                            state.recent.insert(record.key, Recent::Written(place));
-                        }
-                        None => {
-                            state.recent.remove(&record.key);
-                        }
-                    }
+        for record in rest.iter().rev() {
+            state.queue.push_front(record.key);
+        }
+        state.stuck = Some(error.clone());
+        self.shared.room.notify_waiters();
+        error
+    }
+
+    fn note_written(&self, piece: &[Record], places: Vec<Option<Place>>) {
+        let mut state = self.shared.state.lock();
+        for (record, place) in piece.iter().zip(places) {
+            state.buffered -= record.data.len();
+            match place {
+                Some(place) => {
+                    state.recent.insert(record.key, Recent::Written(place));
                 }
-                state.stuck = None;
-                state.log_end = self.position();
-                self.shared.room.notify_waiters();
-                Ok(())
-            }
-            Err(error) => {
-                for record in batch.into_iter().rev() {
-                    state.queue.push_front(record.key);
+                None => {
+                    state.recent.remove(&record.key);
                 }
-                state.stuck = Some(error.clone());
-                self.shared.room.notify_waiters();
-                Err(error)
             }
         }
+        state.log_end = self.position();
+        self.shared.room.notify_waiters();
     }
 
     /// Writes those of the batch that the index lacks; the places of what was written.
@@ -370,13 +387,31 @@ impl Writer {
         Ok(())
     }
 
+    /// The same as far as the disk has room: what it has none for stays buffered.
+    pub(crate) fn settle_what_fits(&mut self) -> Result<(), StoreError> {
+        match self.settle() {
+            Err(StoreError::Full { .. }) => self.checkpoint(),
+            settled => settled,
+        }
+    }
+
     /// Flushes, syncs and indexes everything that was put before, for tasks that need the index
     /// to be complete.
-    pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
+    fn settle(&mut self) -> Result<(), StoreError> {
         let batch = take_batch(&mut self.shared.state.lock());
         self.flush(batch)?;
         self.checkpoint()
     }
+}
+
+/// How many of the first records are written in one go.
+fn piece_len(records: &[Record]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&Record| {
+        bytes += record.data.len();
+        bytes <= PIECE_BYTES
+    };
+    records.iter().take(PIECE_BLOCKS).take_while(fits).count().max(1)
 }
 
 fn has_work(state: &State) -> bool {

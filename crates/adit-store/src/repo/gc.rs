@@ -60,6 +60,11 @@ impl Repo {
         }
         let result = self.collect().await;
         self.ballast.load();
+        // There may be room now for what had to wait; then the store takes more again.
+        let settled = self.blocks.shared().on_writer(|writer| writer.settle_what_fits()).await;
+        if let Ok(Err(error)) | Err(error) = settled {
+            tracing::warn!(%error, "what waited for room could not be written");
+        }
         result.map(|report| GcReport { elapsed: started.elapsed(), ..report })
     }
 
@@ -71,12 +76,7 @@ impl Repo {
         let horizon = shared
             .on_writer(|writer| {
                 // On a full disk what is buffered stays buffered, and is not looked at.
-                let flushed = writer.settle();
-                match flushed {
-                    Err(StoreError::Full { .. }) => writer.checkpoint(),
-                    other => other,
-                }
-                .map(|()| writer.position())
+                writer.settle_what_fits().map(|()| writer.position())
             })
             .await??;
         let horizon = claims.oldest.map_or(horizon, |oldest| oldest.min(horizon));

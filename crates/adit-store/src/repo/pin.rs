@@ -95,20 +95,18 @@ impl Repo {
         lease: &Lease,
     ) -> Result<PinSummary, PinError> {
         let store = lease.store();
+        // Noted when linked to, not when walked: nodes that link to the same ones all over do not fill the stack.
         let mut seen = BlockSet::default();
-        let mut stack = vec![*root];
+        let mut stack = Vec::new();
+        if let Some(key) = BlockKey::of(root) {
+            seen.insert(&key);
+            stack.push(*root);
+        }
         let mut under_way = FuturesUnordered::new();
         let mut summary = PinSummary::default();
         loop {
             let first_new = stack.len().saturating_sub(IN_FLIGHT - under_way.len().min(IN_FLIGHT));
             for cid in stack.split_off(first_new).into_iter().rev() {
-                let Some(key) = BlockKey::of(&cid) else { continue };
-                if !seen.insert(&key) {
-                    continue;
-                }
-                if seen.len() as u64 > options.max_blocks {
-                    return Err(PinError::TooManyBlocks { root: *root, limit: options.max_blocks });
-                }
                 under_way.push(ensure(&*store, source, cid, options.kind));
             }
             let Some(done) = under_way.next().await else { if stack.is_empty() { break } else { continue } };
@@ -120,7 +118,11 @@ impl Repo {
             }
             source.prefetch(&children[..children.len().min(IN_FLIGHT * 4)]);
             // The first child ends up on top, so that trees are walked in their own order.
-            stack.extend(children.into_iter().rev());
+            let new = |cid: &Cid| BlockKey::of(cid).is_some_and(|key| seen.insert(&key));
+            stack.extend(children.into_iter().rev().filter(new));
+            if seen.len() as u64 > options.max_blocks {
+                return Err(PinError::TooManyBlocks { root: *root, limit: options.max_blocks });
+            }
         }
         Ok(summary)
     }

@@ -91,7 +91,6 @@ fn adds_fail_clearly_and_what_was_acknowledged_survives_even_a_kill() -> Result<
 
 /// What failed is not in the way of what fits: a big add leaves megabytes in memory that cannot be written.
 #[test]
-#[ignore = "known bug: the API closes the connection under a client that still sends, which then may miss the answer"]
 fn an_add_that_is_far_too_big_leaves_room_for_others() -> Result<()> {
     on_a_full_disk("one big add", |node| {
         let folder = tempfile::tempdir()?;
@@ -163,7 +162,6 @@ fn a_job_whose_output_does_not_fit_fails_clearly() -> Result<()> {
 }
 
 #[test]
-#[ignore = "known bug: what could not be written stays in memory as one batch, and is tried again as a whole"]
 fn after_such_a_job_and_a_collection_jobs_run_again() -> Result<()> {
     on_a_full_disk("a job's output, collected", |node| {
         run_noisy(&node, 70)?.expect(101)?;
@@ -175,7 +173,6 @@ fn after_such_a_job_and_a_collection_jobs_run_again() -> Result<()> {
 }
 
 #[test]
-#[ignore = "known bug: `repo verify` wants to write before it reads"]
 fn a_full_disk_can_be_verified() -> Result<()> {
     on_a_full_disk("verification", |node| {
         let folder = tempfile::tempdir()?;

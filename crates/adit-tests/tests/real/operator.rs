@@ -155,7 +155,6 @@ fn a_full_queue_refuses_and_a_free_slot_accepts_again() -> Result<()> {
 
 /// A limited host fetches a job's data no faster than it may.
 #[test]
-#[ignore = "known bug: about one time in ten the data stops coming, and the job is given up after 15 s of silence"]
 fn a_jobs_missing_data_comes_within_the_bandwidth() -> Result<()> {
     let pair = Pair::start(&[("host.bandwidth", "2MiB")])?;
     let path = pair.requester.repository().with_extension("data");

@@ -171,7 +171,6 @@ fn soak_half_requests_are_closed_in_the_end() -> Result<()> {
 
 /// Whoever asks for much and reads nothing must not make the node hold it.
 #[test]
-#[ignore = "known bug: hyper's `pipeline_flush` turns back-pressure off; wants programs built after it was removed"]
 fn a_client_that_does_not_read_takes_no_memory() -> Result<()> {
     let node = Node::start(&programs(), &[])?;
     let path = node.repository().with_extension("data");

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Entries of one tree, at most: a directory bomb shall end.
 const MAX_TREE: u64 = 10_000_000;
+/// Most entries that are known and not yet written.
+const MAX_WAITING: usize = 1_000_000;
 /// Entries of one directory.
 const MAX_DIRECTORY: usize = 1 << 20;
 
@@ -53,6 +55,9 @@ pub(super) fn tar_of(
                     let entries = export::ls(&*source, &cid, MAX_DIRECTORY).await.map_err(ArchiveError::from)?;
                     let ahead: Vec<Cid> = entries.iter().take(32).map(|entry| entry.cid).collect();
                     source.prefetch(&ahead);
+                    if stack.len() + entries.len() > MAX_WAITING {
+                        Err(ArchiveError::TooMany)?;
+                    }
                     stack.extend(entries.into_iter().rev().map(|entry| {
                         let below = if path.is_empty() { entry.name } else { format!("{path}/{}", entry.name) };
                         (below, entry.cid)
