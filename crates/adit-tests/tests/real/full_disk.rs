@@ -152,7 +152,7 @@ fn a_job_whose_output_does_not_fit_fails_clearly() -> Result<()> {
         let kept = node.add(&path)?;
         fs::remove_file(&path)?;
         ensure!(run_noisy(&node, 2)?.expect(0)?.stdout.len() as u64 == 2 * MIB);
-        let failed = run_noisy(&node, 70)?;
+        let failed = run_noisy(&node, 110)?;
         ensure!(failed.code == 101, "{}: {}", failed.code, failed.stderr);
         ensure!(failed.stderr.contains("full"), "{}", failed.stderr);
         ensure!(node.adit(&["cat", &kept])?.expect(0)?.stdout == noise(3_000_000, 1), "an older file");
@@ -164,7 +164,7 @@ fn a_job_whose_output_does_not_fit_fails_clearly() -> Result<()> {
 #[test]
 fn after_such_a_job_and_a_collection_jobs_run_again() -> Result<()> {
     on_a_full_disk("a job's output, collected", |node| {
-        run_noisy(&node, 70)?.expect(101)?;
+        run_noisy(&node, 110)?.expect(101)?;
         node.adit(&["repo", "gc"])?.expect(0)?;
         eventually("jobs run again after a collection", Duration::from_secs(5), || {
             Ok(run_noisy(&node, 3).is_ok_and(|ran| ran.code == 0).then_some(()))
