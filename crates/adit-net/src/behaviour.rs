@@ -17,8 +17,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Advertisements are rare and flooded at once; the heartbeat only repairs the mesh.
 const GOSSIP_HEARTBEAT: Duration = Duration::from_secs(10);
-/// How often an unconfirmed address is probed.
-const REACHABILITY_PROBE: Duration = Duration::from_secs(60);
 /// A DHT query that has not ended after this long ends with what it has.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Agents and addresses of identified peers are in our own book; identify's cache stays small.
@@ -98,7 +96,7 @@ impl Behaviour {
             reachability: internet
                 .then(|| {
                     let config =
-                        autonat::v2::client::Config::default().with_probe_interval(REACHABILITY_PROBE);
+                        autonat::v2::client::Config::default().with_probe_interval(config.probe_interval);
                     autonat::v2::client::Behaviour::new(rand::make_rng::<rand::rngs::StdRng>(), config)
                 })
                 .into(),

@@ -26,6 +26,10 @@ pub struct NetConfig {
     pub scope: Scope,
     /// Whether this node answers DHT queries of others.
     pub dht: DhtMode,
+    /// On the internet: how often addresses that nobody has confirmed yet are probed (AutoNAT).
+    pub probe_interval: Duration,
+    /// On the internet: how long a node waits for a confirmation before it asks for a relay.
+    pub relay_after: Duration,
     /// Find peers on the local network by multicast DNS.
     pub mdns: bool,
     /// What identify tells others, such as `adit/0.1.0`.
@@ -135,6 +139,8 @@ impl NetConfig {
             peers: Vec::new(),
             scope: Scope::Internet,
             dht: DhtMode::WhenReachable,
+            probe_interval: Duration::from_secs(60),
+            relay_after: Duration::from_secs(150),
             mdns: false,
             agent: concat!("adit/", env!("CARGO_PKG_VERSION")).into(),
             state_dir: None,

@@ -128,10 +128,11 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
+        local: &Multiaddr,
         _: &Multiaddr,
-        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(connection, peer, Transport::of(remote) == Transport::Relayed))
+        // The relay is part of our own address then, not of the remote one.
+        Ok(self.handler(connection, peer, Transport::of(local) == Transport::Relayed))
     }
 
     fn handle_established_outbound_connection(

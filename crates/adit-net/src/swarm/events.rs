@@ -96,7 +96,12 @@ impl Task {
 
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         self.state.metrics.connections_opened.one();
-        let transport = Transport::of(endpoint.get_remote_address());
+        // The remote address of one who came through a relay is their bare name.
+        let transport = if endpoint.is_relayed() {
+            Transport::Relayed
+        } else {
+            Transport::of(endpoint.get_remote_address())
+        };
         let dialled = match endpoint {
             ConnectedPoint::Dialer { address, .. } => Some(address.clone()),
             ConnectedPoint::Listener { .. } => None,

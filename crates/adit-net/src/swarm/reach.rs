@@ -10,8 +10,6 @@ use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, identify, kad, mult
 use super::Task;
 use crate::{Scope, address::is_global, config::DhtMode};
 
-/// AutoNAT gets this long to confirm an address before a relay is asked.
-const PATIENCE: Duration = Duration::from_secs(150);
 /// A relay that refused is followed by the next one after this long.
 const NEXT_TRY: Duration = Duration::from_secs(60);
 /// Relays held at once. Relayed connections carry little (a few minutes, some 100 KB): they are
@@ -29,10 +27,10 @@ pub(super) struct Relays {
 }
 
 impl Relays {
-    /// `wanted` is whether this node should use relays at all.
-    pub(super) fn new(wanted: bool, now: Instant) -> Self {
+    /// `after` is how long AutoNAT gets to confirm an address first; `None` for no relays at all.
+    pub(super) fn new(after: Option<Duration>, now: Instant) -> Self {
         let (candidates, used) = (HashMap::new(), HashMap::new());
-        Self { candidates, used, reachable: false, next: wanted.then(|| now + PATIENCE) }
+        Self { candidates, used, reachable: false, next: after.map(|after| now + after) }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -115,11 +113,13 @@ fn is_relayed(address: &Multiaddr) -> bool {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(150);
+
     #[test]
     fn relays_are_for_nodes_that_nobody_reaches() {
         let start = Instant::now();
         let address: Multiaddr = "/ip4/1.1.1.1/tcp/1".parse().unwrap();
-        let mut relays = Relays::new(true, start);
+        let mut relays = Relays::new(Some(PATIENCE), start);
         let peers: Vec<PeerId> = (0..4).map(|_| PeerId::random()).collect();
         assert_eq!(relays.next(), None, "no candidates yet");
         for peer in &peers {
@@ -141,6 +141,6 @@ mod tests {
         assert!(asked.iter().all(|(_, peer)| *peer != again));
         assert_eq!(relays.set_reachable(true), [asked[1].0]);
         assert!(relays.take(now + PATIENCE).is_none());
-        assert!(Relays::new(false, start).next().is_none());
+        assert!(Relays::new(None, start).next().is_none());
     }
 }

@@ -117,7 +117,8 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         budget,
     });
     let stop = CancellationToken::new();
-    let relays = Relays::new(config.scope == Scope::Internet && config.external.is_empty(), now);
+    let relayed = config.scope == Scope::Internet && config.external.is_empty();
+    let relays = Relays::new(relayed.then_some(config.relay_after), now);
     let mut task = Task {
         config,
         swarm,

@@ -4,4 +4,6 @@ mod discovery;
 mod hostile;
 mod jobs;
 mod lifecycle;
+mod namespace;
 mod nodes;
+mod reach;
