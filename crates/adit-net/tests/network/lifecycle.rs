@@ -147,7 +147,7 @@ async fn connections_over_the_limit_are_refused() {
 /// `cargo test --release -p adit-net --test network -- --ignored --nocapture idle`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of 30 s, and of the whole process"]
-async fn what_idle_nodes_cost() {
+async fn soak_what_idle_nodes_cost() {
     let read = |path: &str| std::fs::read_to_string(path).unwrap();
     let pss = || {
         let text = read("/proc/self/smaps_rollup");

@@ -37,7 +37,7 @@ pub(crate) fn in_namespace(test: &str, addresses: &[&str], body: impl Future<Out
         let _ = writeln!(std::io::stderr(), "test {test} ... SKIPPED, no network namespace: {why}");
         return;
     }
-    let run = unshare(&format!("{setup} exec \"$0\" --exact --nocapture \"$1\""))
+    let run = unshare(&format!("{setup} exec \"$0\" --exact --include-ignored --nocapture \"$1\""))
         .arg(env::current_exe().unwrap())
         .arg(test)
         .env(INSIDE, "1")

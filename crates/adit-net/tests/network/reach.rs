@@ -166,8 +166,9 @@ async fn fetch(to: &Node, from: &Node, seed: u8) {
 /// The node stands as behind a NAT: it dials out, but what it listens on is not where others see it
 /// come from. AutoNAT's probe fails, so it asks for a relay by itself.
 #[test]
-fn a_node_that_nobody_can_dial_is_reached_through_a_relay() {
-    let name = "reach::a_node_that_nobody_can_dial_is_reached_through_a_relay";
+#[ignore = "soak: in a network namespace, as root"]
+fn soak_a_node_that_nobody_can_dial_is_reached_through_a_relay() {
+    let name = "reach::soak_a_node_that_nobody_can_dial_is_reached_through_a_relay";
     in_namespace(name, &["45.0.0.1/32"], async {
         let helper = Helper::start("45.0.0.1").await;
         let hidden = |config: &mut NetConfig| {
@@ -199,10 +200,12 @@ fn a_node_that_nobody_can_dial_is_reached_through_a_relay() {
 
 /// Both nodes can be dialled but don't know it, and the caller is told of the relay only: that a
 /// direct connection appears is DCUtR's work. All have one address, since Linux gives a connection to an
-/// address of its own that same address as its source, and others must see a node where it listens. What is opened then does not need the relay.
+/// address of its own that same address as its source, and others must see a node where it listens.
+/// What is opened then does not need the relay.
 #[test]
-fn a_relayed_connection_gives_way_to_a_direct_one() {
-    let name = "reach::a_relayed_connection_gives_way_to_a_direct_one";
+#[ignore = "soak: in a network namespace, as root"]
+fn soak_a_relayed_connection_gives_way_to_a_direct_one() {
+    let name = "reach::soak_a_relayed_connection_gives_way_to_a_direct_one";
     in_namespace(name, &["45.0.0.1/32"], async {
         let helper = Helper::start("45.0.0.1").await;
         let at_once = |config: &mut NetConfig| config.relay_after = Duration::ZERO;
@@ -263,8 +266,9 @@ async fn a_node_that_another_dials_back_knows_that_it_is_reachable() {
 
 /// Neither node is told of the other.
 #[test]
-fn nodes_on_a_lan_find_each_other_without_a_first_contact() {
-    let name = "reach::nodes_on_a_lan_find_each_other_without_a_first_contact";
+#[ignore = "soak: in a network namespace, as root"]
+fn soak_nodes_on_a_lan_find_each_other_without_a_first_contact() {
+    let name = "reach::soak_nodes_on_a_lan_find_each_other_without_a_first_contact";
     in_namespace(name, &["10.0.0.1/24"], async {
         let lan = |config: &mut NetConfig| {
             config.listen = vec!["/ip4/10.0.0.1/tcp/0".parse().unwrap()];
