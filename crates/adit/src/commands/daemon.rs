@@ -77,7 +77,7 @@ pub(crate) fn daemon(context: &Context, args: Args) -> Result<(), Failure> {
 
 /// glibc gives every thread that it can heaps of its own, up to eight for each processor, and hardly ever gives one
 /// back. A node moves blocks from thread to thread, so each heap grows to what all of them need: 10 GiB were added with
-/// a peak of 125 MiB, and with one heap for each processor of 70.
+/// a peak of 125 MiB, and with one heap for each processor of 70 to 94.
 fn bound_the_allocator() {
     #[cfg(target_env = "gnu")]
     {
