@@ -1,8 +1,7 @@
 //! Ends what hangs, so that a run says which test it was instead of being cut off without a word.
 
+use adit_tests::processes_below;
 use std::{
-    collections::HashMap,
-    fs,
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread,
     time::Duration,
@@ -32,41 +31,16 @@ impl Watchdog {
 /// Kills until nobody is left: what is forked while the list is read stands in the next one.
 fn kill_all_below(root: u32) {
     loop {
-        let found = below(root);
+        let found = processes_below(root);
         if found.is_empty() {
             return;
         }
-        for pid in found {
+        for (pid, _) in found {
             // SAFETY: integers only. The worst that a number used again could do is end another child of ours.
             unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
         }
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The processes that descend from one, without those that have ended and are not yet collected.
-fn below(root: u32) -> Vec<u32> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // `pid (name) state parent …`; the name may hold anything, so count from its last parenthesis.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = rest.split(' ');
-        if let (Some(state), Some(Ok(parent))) = (fields.next(), fields.next().map(str::parse))
-            && state != "Z"
-        {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut found = Vec::new();
-    let mut ahead = vec![root];
-    while let Some(pid) = ahead.pop() {
-        let own = children.remove(&pid).unwrap_or_default();
-        ahead.extend(&own);
-        found.extend(own);
-    }
-    found
 }
 
 #[cfg(test)]
