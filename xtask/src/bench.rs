@@ -9,6 +9,8 @@ struct Bench {
     measures: &'static str,
     package: &'static str,
     example: &'static str,
+    /// Whether it compares with the programs of `adit-peers`, which build a wasmtime of their own: minutes.
+    needs_peers: bool,
 }
 
 const BENCHES: &[Bench] = &[
@@ -17,24 +19,28 @@ const BENCHES: &[Bench] = &[
         measures: "durable add, reading, collecting a million blocks",
         package: "adit-store",
         example: "store_bench",
+        needs_peers: false,
     },
     Bench {
         name: "net",
         measures: "200 MB from node to node over TCP and QUIC",
         package: "adit-net",
         example: "bitswap_bench",
+        needs_peers: false,
     },
     Bench {
         name: "enclave",
         measures: "what a job costs in the enclave; scans; compiling",
         package: "adit-enclave",
         example: "enclave_bench",
+        needs_peers: true,
     },
     Bench {
         name: "jobs",
         measures: "jobs over HTTP, here and at a neighbour; an idle node",
         package: "adit-tests",
         example: "jobs_bench",
+        needs_peers: false,
     },
 ];
 
@@ -44,8 +50,10 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         bail!("no benchmark is called {unknown}; there are {}", known.join(", "));
     }
     let programs = build::all_programs()?;
-    check(&mut cargo("build", &["adit-peers"]))?;
     for bench in BENCHES.iter().filter(|bench| names.is_empty() || names.contains(&bench.name)) {
+        if bench.needs_peers {
+            check(&mut cargo("build", &["adit-peers"]))?;
+        }
         println!("\n== {}: {}", bench.name, bench.measures);
         let mut run = cargo("run", &[bench.package]);
         run.args(["--example", bench.example]);
