@@ -44,6 +44,12 @@ impl Presence {
         self.missing == 0 && !self.unknown
     }
 
+    /// Counts what was not looked at: with whatever the rest turned out to be so far.
+    fn assume(&mut self, size: u64) {
+        let side = if self.missing == 0 { &mut self.present } else { &mut self.missing };
+        *side = side.saturating_add(size);
+    }
+
     /// Two DAGs together.
     pub(crate) fn and(self, other: Presence) -> Presence {
         Presence {
@@ -101,11 +107,7 @@ async fn walk(store: &dyn BlockStore, root: &Cid) -> Result<Presence, StoreError
         let inner = cid.codec() == DAG_PB;
         let looked_enough = if inner { nodes >= SURVEY_NODES } else { leaves >= SURVEY_LEAVES };
         if looked_enough {
-            // Counted with whatever its kind turned out to be so far.
-            match presence.missing {
-                0 => presence.present = presence.present.saturating_add(claimed_size),
-                _ => presence.missing = presence.missing.saturating_add(claimed_size),
-            }
+            presence.assume(claimed_size);
             continue;
         }
         if !inner {
@@ -130,10 +132,8 @@ async fn walk(store: &dyn BlockStore, root: &Cid) -> Result<Presence, StoreError
             let claimed = link.tsize.unwrap_or(0);
             if pending.len() < SURVEY_PENDING {
                 pending.push((link.cid, Some(claimed)));
-            } else if presence.missing == 0 {
-                presence.present = presence.present.saturating_add(claimed);
             } else {
-                presence.missing = presence.missing.saturating_add(claimed);
+                presence.assume(claimed);
             }
             Ok(())
         });
