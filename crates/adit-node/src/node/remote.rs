@@ -79,8 +79,6 @@ struct Market<'a> {
     found: mpsc::Receiver<Found>,
     searching: bool,
     acceptance: Option<Signed<Acceptance>>,
-    /// Whose fault it was that candidates failed.
-    faults: Vec<Fault>,
     /// Log bytes already passed on: a second host of a deterministic task repeats the first's.
     logged: [u64; 2],
 }
@@ -99,7 +97,6 @@ impl<'a> Market<'a> {
             found: discovery::start(shared, &job.record.task, strategy),
             searching: true,
             acceptance: None,
-            faults: Vec::new(),
             logged: [0; 2],
         }
     }
@@ -137,10 +134,7 @@ impl<'a> Market<'a> {
                         return Ok(true);
                     }
                     Err(not) if not.state != JobState::Failed => return Err((not.state, not.failure)),
-                    Err(not) => {
-                        self.faults.push(not.failure.fault);
-                        self.placer.failed(node, not.failure.reason);
-                    }
+                    Err(not) => self.placer.failed(node, not.failure),
                 }
             }
             Action::Run { node, why } => self.give(node, why).await,
@@ -152,13 +146,7 @@ impl<'a> Market<'a> {
                 self.searching = true;
                 self.offer_of_this_node().await;
             }
-            Action::GiveUp(mut failure) => {
-                // Content that nobody has is no host's fault, however many were tried.
-                if !self.faults.is_empty() && self.faults.iter().all(|fault| *fault == Fault::Network) {
-                    failure.fault = Fault::Network;
-                }
-                return Err((JobState::Failed, failure));
-            }
+            Action::GiveUp(failure) => return Err((JobState::Failed, failure)),
         }
         Ok(false)
     }
@@ -243,8 +231,8 @@ impl<'a> Market<'a> {
                     }
                 }
                 RequesterEvent::Failed(failure) => {
-                    self.faults.push(failure.fault);
-                    self.lose(node, failure.reason);
+                    self.talks.remove(&node);
+                    self.placer.failed(node, failure);
                 }
                 RequesterEvent::Finished(delivery) => return Ok(self.on_finished(node, *delivery).await),
                 RequesterEvent::Stale => {}
@@ -375,13 +363,13 @@ impl<'a> Market<'a> {
         let order = RunOrder { invocation, live_logs: self.job.live_logs };
         match self.talks.get(&node) {
             Some(talk) => talk.tell(Tell::Run(order)).await,
-            None => self.placer.failed(node, "it hung up after its offer".into()),
+            None => self.placer.lost(node, "it hung up after its offer".into()),
         }
     }
 
     fn lose(&mut self, node: NodeId, reason: String) {
         self.talks.remove(&node);
-        self.placer.failed(node, reason);
+        self.placer.lost(node, reason);
     }
 
     /// It delivered what does not hold: it is not asked again, by this job or soon by another.

@@ -58,8 +58,8 @@ pub(super) fn why(
     sentence
 }
 
-/// Why nobody got the job.
-pub(super) fn nobody(strategy: Strategy, attempts: &[Attempt]) -> Failure {
+/// Why nobody got the job; `faults`: whose it was, as those say who failed at it.
+pub(super) fn nobody(strategy: Strategy, attempts: &[Attempt], faults: &[Fault]) -> Failure {
     if attempts.is_empty() {
         return match strategy {
             Strategy::At(node) => Failure::new(
@@ -83,11 +83,10 @@ pub(super) fn nobody(strategy: Strategy, attempts: &[Attempt]) -> Failure {
         .map(|(reason, count)| if count == 1 { reason } else { format!("{reason} (by {count} nodes)") })
         .collect::<Vec<_>>()
         .join("; ");
-    let fault = if attempts.iter().all(|a| a.result == AttemptResult::Refused) {
-        Fault::Network
-    } else {
-        Fault::Host
-    };
+    let all_refused = attempts.iter().all(|a| a.result == AttemptResult::Refused);
+    // Content that nobody has is no host's fault, however many were tried.
+    let network_failed = !faults.is_empty() && faults.iter().all(|fault| *fault == Fault::Network);
+    let fault = if all_refused || network_failed { Fault::Network } else { Fault::Host };
     Failure::new(fault, format!("nobody ran the job: {list}"))
 }
 

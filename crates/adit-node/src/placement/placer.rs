@@ -6,7 +6,7 @@ use adit_model::NodeId;
 
 use super::{Assumptions, Bid, Candidate, cost, explain};
 use crate::clock::{Micros, micros};
-use crate::view::{Attempt, AttemptResult, Failure};
+use crate::view::{Attempt, AttemptResult, Failure, Fault};
 
 /// How candidates are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub struct Placer {
     wait: bool,
     entries: Vec<Entry>,
     attempts: Vec<Attempt>,
+    /// Whose fault it was, as those say who failed.
+    faults: Vec<Fault>,
     discovering: bool,
     /// When everybody is asked again.
     rest_until: Option<Micros>,
@@ -154,6 +156,7 @@ impl Placer {
             wait,
             entries: Vec::new(),
             attempts: Vec::new(),
+            faults: Vec::new(),
             discovering: true,
             rest_until: None,
             rest: limits.first_rest,
@@ -233,8 +236,14 @@ impl Placer {
         }
     }
 
-    /// The candidate could not be reached, went away, or failed at what it had promised.
-    pub fn failed(&mut self, node: NodeId, reason: String) {
+    /// The candidate failed at what it had promised, and says whose fault that was.
+    pub fn failed(&mut self, node: NodeId, failure: Failure) {
+        self.faults.push(failure.fault);
+        self.lost(node, failure.reason);
+    }
+
+    /// The candidate could not be reached, or went away.
+    pub fn lost(&mut self, node: NodeId, reason: String) {
         if let Some(index) = self.find(node).filter(|&i| self.is_asked(i)) {
             // A host that broke off once may do so again: it is not tried twice for the same job.
             let promised = matches!(self.entries[index].phase, Phase::Chosen { .. } | Phase::Running { .. });
@@ -448,7 +457,7 @@ impl Placer {
             return;
         }
         self.over = true;
-        actions.push(Action::GiveUp(explain::nobody(self.strategy, &self.attempts)));
+        actions.push(Action::GiveUp(explain::nobody(self.strategy, &self.attempts, &self.faults)));
     }
 
     fn best(&self, group: bool) -> Option<usize> {

@@ -167,7 +167,7 @@ fn simulate(world: &[Simulated], strategy: Strategy, wait: bool, until: Micros) 
                 Input::Accepted(i) => placer.accepted(node(i), now),
                 Input::Failed(i) => {
                     release(&mut in_hand, i);
-                    placer.failed(node(i), "connection lost".into());
+                    placer.lost(node(i), "connection lost".into());
                 }
                 Input::Delivered(i) => {
                     if in_hand == Some(i) {
