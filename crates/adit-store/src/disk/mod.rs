@@ -223,14 +223,13 @@ impl DiskStore {
             Known::Bytes(bytes) => Ok(Some(Found::Bytes(bytes))),
             Known::At(place) => Ok(Some(Found::At(place))),
             Known::Gone => Ok(None),
-            Known::AskIndex { stamp } => match self.shared.pace.begin() {
-                Some(began) => {
-                    let place = self.shared.ask_index(&key, stamp);
-                    self.shared.pace.end(began);
-                    Ok(place?.map(Found::At))
-                }
-                None => self.blocking(move |shared| Ok(shared.ask_index(&key, stamp)?.map(Found::At))).await,
-            },
+            Known::AskIndex { stamp } => {
+                let look = move |shared: &Shared| Ok(shared.ask_index(&key, stamp)?.map(Found::At));
+                let Some(began) = self.shared.pace.begin() else { return self.blocking(look).await };
+                let found = look(&self.shared);
+                self.shared.pace.end(began);
+                found
+            }
         }
     }
 }
