@@ -8,7 +8,7 @@ use super::{
 use crate::guest::{
     bindings::wasi::filesystem::types::OpenFlags,
     files::{MAX_OPEN, set_times},
-    resolve::Last,
+    resolve::{Last, Place},
 };
 
 const FOLLOW: u32 = 1;
@@ -43,6 +43,12 @@ fn open_flags(open: u32) -> Answer<OpenFlags> {
 }
 
 impl Call<'_> {
+    /// What is there at this path.
+    fn place_at(&mut self, fd: u32, lookup: u32, path: u32, length: u32) -> Answer<Place> {
+        let (last, start) = (last(lookup)?, self.start(fd)?);
+        Ok(self.host.follow(&start, self.memory.path(path, length)?, last)?.existing()?)
+    }
+
     // The standard's own parameters.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn path_open(
@@ -82,8 +88,7 @@ impl Call<'_> {
         length: u32,
         out: u32,
     ) -> Answer {
-        let (last, start) = (last(lookup)?, self.start(fd)?);
-        let place = self.host.follow(&start, self.memory.path(path, length)?, last)?.existing()?;
+        let place = self.place_at(fd, lookup, path, length)?;
         let stat = self.host.stat_of(&place)?;
         self.memory.write(out, &filestat(&place, &stat))
     }
@@ -101,8 +106,7 @@ impl Call<'_> {
         which: u32,
     ) -> Answer {
         check_times(which)?;
-        let (last, start) = (last(lookup)?, self.start(fd)?);
-        let place = self.host.follow(&start, self.memory.path(path, length)?, last)?.existing()?;
+        let place = self.place_at(fd, lookup, path, length)?;
         Ok(set_times(&place)?)
     }
 
