@@ -2,6 +2,11 @@
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
+/// Whether whoever dials this address comes through another peer.
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
 /// Whether an address can be dialled from anywhere: a name, a public IP address, or a relay's.
 pub(crate) fn is_global(address: &Multiaddr) -> bool {
     match address.iter().next() {

@@ -10,7 +10,6 @@ use std::{
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
-    multiaddr::Protocol,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler,
         THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -29,6 +28,7 @@ use super::{
     server::{ANSWERS_QUEUE, Servers, Serving},
     session::Accounts,
 };
+use crate::address::is_relayed;
 
 /// Addresses remembered for redialling peers that the engine had closed.
 const MAX_ADDRESSES: usize = 1024;
@@ -69,7 +69,7 @@ pub struct Behaviour {
 
 impl Behaviour {
     fn handler(&mut self, peer: PeerId, id: ConnectionId, addresses: &[&Multiaddr]) -> Handler {
-        let relayed = addresses.iter().any(|a| a.iter().any(|part| part == Protocol::P2pCircuit));
+        let relayed = addresses.iter().any(|address| is_relayed(address));
         let known = self.accounts.lock().get(&peer).cloned();
         let account = known.unwrap_or_else(|| PeerAccount::new(Arc::clone(&self.budgets), &self.config));
         let link = Link::new(peer, id, relayed, account);

@@ -25,7 +25,7 @@ use super::{
     handler::{Handler, Open, Shared},
     stream::Patience,
 };
-use crate::{config::Limits, metrics::Metrics, peers::Transport};
+use crate::{address::is_relayed, config::Limits, metrics::Metrics};
 
 /// Stream requests that wait for one connection's task to take them. It takes them whenever it
 /// runs, so this only bounds a burst; who finds it full waits.
@@ -132,7 +132,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         // The relay is part of our own address then, not of the remote one.
-        Ok(self.handler(connection, peer, Transport::of(local) == Transport::Relayed))
+        Ok(self.handler(connection, peer, is_relayed(local)))
     }
 
     fn handle_established_outbound_connection(
@@ -143,7 +143,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(connection, peer, Transport::of(remote) == Transport::Relayed))
+        Ok(self.handler(connection, peer, is_relayed(remote)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {

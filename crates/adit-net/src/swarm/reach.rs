@@ -8,7 +8,11 @@ use std::{
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, identify, kad, multiaddr::Protocol, relay};
 
 use super::Task;
-use crate::{Scope, address::is_global, config::DhtMode};
+use crate::{
+    Scope,
+    address::{is_global, is_relayed},
+    config::DhtMode,
+};
 
 /// A relay that refused is followed by the next one after this long.
 const NEXT_TRY: Duration = Duration::from_secs(60);
@@ -103,10 +107,6 @@ impl Task {
             self.swarm.remove_listener(listener);
         }
     }
-}
-
-fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
 #[cfg(test)]
