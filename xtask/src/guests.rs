@@ -3,7 +3,10 @@
 //! A toolchain that cannot be had leaves its programs unchecked, and that is said by name. It is no error, because
 //! the checked-in programs are what the tests run; rustup's targets are not to be had everywhere.
 
-use crate::build::{check as run_command, root};
+use crate::{
+    build::{check as run_command, root},
+    peers::cache,
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -59,16 +62,6 @@ pub(crate) fn run(compare: bool) -> Result<()> {
 fn scratch(name: &str) -> Result<PathBuf> {
     let folder = crate::build::programs().with_file_name(name);
     let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-/// Cached outside the repository, as all that is installed for tests.
-fn cache() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base =
-        base.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).context("no home folder")?;
-    let folder = base.join("adit-xtask");
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }

@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod guests;
 mod licences;
+mod peers;
 mod test;
 mod watchdog;
 
@@ -19,6 +20,7 @@ usage: cargo xtask <command>
   test [SUITE…]         run all tests (or the named suites), each beside its time budget
   soak                  the long runs: generated schedules, crash loops, big files; minutes to hours
   bench [NAME…]         measure, and print what was measured beside what was to be reached
+  peers                 install the programs that tests talk to (Kubo, Helia) into the user's cache
   guests [--check]      rebuild the Wasm programs under guests/; --check compares with what is checked in
   ci                    what CI runs: formatting, lints, then the tests
 ";
@@ -39,6 +41,7 @@ fn run() -> Result<()> {
         ["test", suites @ ..] => test::run(suites),
         ["soak"] => test::soak(),
         ["bench", names @ ..] => bench::run(names),
+        ["peers"] => peers::install().map(drop),
         ["guests"] => guests::run(false),
         ["guests", "--check"] => guests::run(true),
         ["ci"] => test::ci(),

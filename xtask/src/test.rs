@@ -3,6 +3,7 @@
 
 use crate::{
     build::{self, ENCLAVE, NODE, PURE, REAL, cargo, check},
+    peers,
     watchdog::Watchdog,
 };
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,7 @@ const SUITES: &[Suite] = &[
         run: || tests(NODE),
     },
     Suite { name: "real", proves: "the real programs: jobs, crashes, hostile guests", budget: 16, run: real },
+    Suite { name: "ipfs", proves: "transfers and CIDs with the real Kubo and Helia", budget: 14, run: ipfs },
     Suite {
         name: "guests",
         proves: "guest sources build to what is checked in",
@@ -74,9 +76,17 @@ fn enclave() -> Result<()> {
     check(with_programs(&mut cargo("test", ENCLAVE)))
 }
 
+/// Peers are told of in both suites: beside transfers there are tests that use `ipfs` as a tool.
 fn real() -> Result<()> {
     build::all_programs()?;
-    check(with_programs(&mut cargo("test", REAL)))
+    let peers = peers::install()?;
+    check(peers.tell(with_programs(cargo("test", REAL).args(["--", "--skip", "ipfs::"]))))
+}
+
+fn ipfs() -> Result<()> {
+    build::all_programs()?;
+    let peers = peers::install()?;
+    check(peers.tell(with_programs(cargo("test", REAL).args(["--test", "real", "--", "ipfs::"]))))
 }
 
 /// Tells the tests where the programs under test are; they never build them.
@@ -89,13 +99,14 @@ fn with_programs(command: &mut Command) -> &mut Command {
 /// other reasons stays so.
 pub(crate) fn soak() -> Result<()> {
     build::all_programs()?;
+    let peers = peers::install()?;
     let mut table = Vec::new();
     for packages in [PURE, ENCLAVE, NODE, REAL] {
         for name in soak_tests(packages)? {
             println!("\n== {name}");
             let start = Instant::now();
             let words = ["--", "--ignored", "--exact", "--nocapture", &name];
-            let ended = check(with_programs(cargo("test", packages).args(words)));
+            let ended = check(peers.tell(with_programs(cargo("test", packages).args(words))));
             if let Err(error) = &ended {
                 eprintln!("xtask: {error:#}");
             }
