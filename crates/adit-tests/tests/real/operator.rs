@@ -167,6 +167,33 @@ fn a_jobs_missing_data_comes_within_the_bandwidth() -> Result<()> {
     Ok(())
 }
 
+/// What a host made for somebody else survives a collection until the time that it promised, and no longer.
+#[test]
+fn a_result_is_kept_for_as_long_as_the_host_promised() -> Result<()> {
+    let pair = Pair::start(&[("host.keep-results", "8s")])?;
+    let code = pair.requester.add(guest("echo").as_ref())?;
+    let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    pair.accepted(&[&code, "--", "kept for a while"])?;
+    let job = pair.requester.json(&["job", "ls", "--limit", "1"])?[0]["id"].clone();
+    let shown = pair.requester.json(&["job", "show", job.as_str().context("a job")?])?;
+    let until = shown["kept_until"].as_u64().with_context(|| format!("no promise in {shown}"))?;
+    let collect = || -> Result<(u64, u64)> {
+        pair.host.adit(&["repo", "gc"])?.expect(0)?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        let blocks = pair.host.json(&["repo", "stat"])?["blocks"].as_u64().context("a number of blocks")?;
+        Ok((now, blocks))
+    };
+    let (now, kept) = collect()?;
+    ensure!(now < until && until >= began + 8, "promised until {until}, began at {began}, now {now}");
+    ensure!(kept > 0, "nothing of the result is left before its time");
+    let (after, left) = eventually("the result is collected", Duration::from_secs(20), || {
+        let (now, left) = collect()?;
+        Ok((left < kept).then_some((now, left)))
+    })?;
+    ensure!(after >= until, "{} of {kept} blocks went {} s too early", kept - left, until - after);
+    Ok(())
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused_before_the_node_starts() -> Result<()> {
     let node = Node::start(&programs(), &[])?;
