@@ -2,8 +2,8 @@
 
 use crate::error::ApiError;
 use crate::types::{
-    Check, Collected, IdView, JobId, JobView, NodeStatus, NodeView, PeerView, Plan, RunReply, SetReply,
-    SettingView,
+    Check, Collected, IdView, JobId, JobView, KeyView, Located, NodeStatus, NodeView, PeerView, Plan,
+    PublishBody, PublishedName, RunReply, SetReply, SettingView,
 };
 use adit_node::RunRequest;
 use adit_node::view::JobEvent;
@@ -45,9 +45,33 @@ pub trait Jobs: Send + Sync + 'static {
     async fn cancel(&self, job: JobId) -> Result<JobView, ApiError>;
 }
 
+/// The DHT, as the node asks it and is part of it.
+#[async_trait]
+pub trait Routing: Send + Sync + 'static {
+    /// Up to `num` peers that announced this content.
+    async fn find_providers(&self, root: &Cid, num: usize) -> Result<Vec<Located>, ApiError>;
+    /// Where a peer is.
+    async fn find_peer(&self, peer: &str) -> Result<Located, ApiError>;
+    /// Announces content that is here; whether any other node was there to hear it.
+    async fn provide_now(&self, root: Cid) -> Result<bool, ApiError>;
+}
+
+/// IPNS names and the keys they are published under.
+#[async_trait]
+pub trait Naming: Send + Sync + 'static {
+    /// Publishes a path under one of the node's keys.
+    async fn publish_name(&self, what: PublishBody) -> Result<PublishedName, ApiError>;
+    /// What a name stands for: in the end, or in one step.
+    async fn resolve_name(&self, name: &str, one_step: bool) -> Result<String, ApiError>;
+    /// The node's keys.
+    async fn keys(&self) -> Result<Vec<KeyView>, ApiError>;
+    /// Makes a key.
+    async fn new_key(&self, key: &str) -> Result<KeyView, ApiError>;
+}
+
 /// The node itself, and the network as it sees it.
 #[async_trait]
-pub trait Node: Jobs {
+pub trait Node: Jobs + Routing + Naming {
     /// Who this node is.
     fn id(&self) -> IdView;
     /// How it is.

@@ -1,22 +1,23 @@
 //! The running node behind the API: `adit-node`'s handle as a [`Node`], and its errors as ours.
 
-use crate::backend::{Jobs, Node};
+use crate::backend::{Jobs, Naming, Node, Routing};
 use crate::error::{ApiError, Code, Source, chain};
 use crate::types::{
-    Check, Collected, Content, IdView, JobId, JobState, JobView, NodeStatus, NodeView, PeerView, Plan,
-    RunReply, SetReply, SettingView,
+    Check, Collected, Content, IdView, JobId, JobState, JobView, KeyView, Located, NodeStatus, NodeView,
+    PeerView, Plan, PublishBody, PublishedName, RunReply, SetReply, SettingView,
 };
 use adit_net::Multiaddr;
 use adit_node::config::{ConfigFile, ConfigFileError, FILE_NAME, SettingError};
 use adit_node::request::InvalidRequest;
 use adit_node::view::{Delivered, Failure, Fault, JobEvent};
-use adit_node::{RunError, RunRequest};
+use adit_node::{RunError, RunRequest, names};
 use adit_store::{BlockSource, GcError};
 use async_trait::async_trait;
 use cid::Cid;
 use data_encoding::BASE64;
 use futures::stream::BoxStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What this program calls itself to its peers and callers.
 const AGENT: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
@@ -158,6 +159,43 @@ impl Jobs for adit_node::Node {
 }
 
 #[async_trait]
+impl Routing for adit_node::Node {
+    async fn find_providers(&self, root: &Cid, num: usize) -> Result<Vec<Located>, ApiError> {
+        Ok(adit_node::Node::find_providers(self, root, num).await?)
+    }
+
+    async fn find_peer(&self, peer: &str) -> Result<Located, ApiError> {
+        Ok(adit_node::Node::find_peer(self, peer).await?)
+    }
+
+    async fn provide_now(&self, root: Cid) -> Result<bool, ApiError> {
+        Ok(adit_node::Node::provide_now(self, root).await?)
+    }
+}
+
+#[async_trait]
+impl Naming for adit_node::Node {
+    async fn publish_name(&self, what: PublishBody) -> Result<PublishedName, ApiError> {
+        let key = what.key.as_deref().unwrap_or(names::SELF);
+        let lifetime = what.lifetime_s.map_or(names::LIFETIME, Duration::from_secs);
+        let ttl = what.ttl_s.map_or(names::TTL, Duration::from_secs);
+        Ok(self.names().publish(key, &what.value, lifetime, ttl).await?)
+    }
+
+    async fn resolve_name(&self, name: &str, one_step: bool) -> Result<String, ApiError> {
+        Ok(self.names().resolve(name, one_step).await?)
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyView>, ApiError> {
+        Ok(self.names().keys()?)
+    }
+
+    async fn new_key(&self, key: &str) -> Result<KeyView, ApiError> {
+        Ok(self.names().new_key(key)?)
+    }
+}
+
+#[async_trait]
 impl Node for adit_node::Node {
     fn id(&self) -> IdView {
         let suffix = format!("/p2p/{}", self.net().peer_id());
@@ -207,6 +245,7 @@ impl Node for adit_node::Node {
             .map(|peer| PeerView {
                 peer: peer.peer.to_string(),
                 addresses: peer.addrs.iter().map(ToString::to_string).collect(),
+                transports: peer.transports.iter().map(|t| format!("{t:?}").to_lowercase()).collect(),
                 agent: (!peer.agent.is_empty()).then_some(peer.agent),
                 rtt_us: peer.rtt.map(|rtt| rtt.as_micros().try_into().unwrap_or(u64::MAX)),
                 bandwidth: peer.bandwidth,

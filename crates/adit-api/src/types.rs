@@ -8,7 +8,8 @@ use adit_model::{Abi, AccountId, EnvelopeCid, InvocationCid, NodeId, OutcomeCid,
 use adit_node::request::DEFAULT_LIMITS;
 pub use adit_node::view::{
     Attempt, AttemptResult, Check, CountsView, EnclaveStatus, Failure, Fault, JobId, JobState, JobStats,
-    JobView, LogStream, NodeStatus, NodeView, Plan, PlannedCandidate, ResultView, Role, Verdict,
+    JobView, KeyView, Located, LogStream, NodeStatus, NodeView, Plan, PlannedCandidate, PublishedName,
+    ResultView, Role, Verdict,
 };
 use adit_node::{Placement, RunRequest};
 use bytes::Bytes;
@@ -524,6 +525,9 @@ pub struct PeerView {
     pub peer: String,
     /// Where it is connected.
     pub addresses: Vec<String>,
+    /// What its connections run over: `tcp`, `quic`, `websocket`, `relayed`.
+    #[serde(default)]
+    pub transports: Vec<String>,
     /// What it calls itself: whoever shows it on a terminal escapes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -545,6 +549,74 @@ pub struct PeerView {
 pub struct ConnectBody {
     /// A multiaddress that ends in `/p2p/<peer id>`.
     pub address: String,
+}
+
+/// How many providers to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ProvidersQuery {
+    /// Providers that are enough, 1 to 1000; 20 if not given.
+    pub num: Option<u32>,
+}
+
+/// What to announce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProvideBody {
+    /// The root's CID.
+    pub cid: String,
+}
+
+/// What was announced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Provided {
+    /// The root's CID.
+    pub cid: String,
+    /// Whether any other node was there to hear it. If not, it is announced as soon as there is one.
+    pub heard: bool,
+}
+
+/// A name to publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBody {
+    /// What the name is to stand for: `/ipfs/…`, `/ipns/…` or a CID.
+    pub value: String,
+    /// The key to publish under; the node's own, `self`, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long the record holds, in seconds; two days if not given. The node renews it in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_s: Option<u64>,
+    /// How long others may remember it without asking again, in seconds; five minutes if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// How far to follow a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveQuery {
+    /// Only what the name itself says, which may be another name.
+    #[serde(default)]
+    pub one_step: bool,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResolvedName {
+    /// A path: `/ipfs/…`, or `/ipns/…` after one step.
+    pub path: String,
+}
+
+/// A key to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyBody {
+    /// What to call it.
+    pub key: String,
 }
 
 /// Who this node is.

@@ -29,7 +29,7 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let bytes = text.as_bytes();
     let number = |from: usize, len: usize| -> Option<i64> {
         let digits = bytes.get(from..from + len)?;
-        digits.iter().all(u8::is_ascii_digit).then(|| ())?;
+        digits.iter().all(u8::is_ascii_digit).then_some(())?;
         std::str::from_utf8(digits).ok()?.parse().ok()
     };
     let mark = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|byte| any.contains(byte)).then_some(());

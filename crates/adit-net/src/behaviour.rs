@@ -35,6 +35,7 @@ pub(crate) struct Behaviour {
     pub(crate) jobs: job::Behaviour,
     pub(crate) blocks: bitswap::Behaviour,
     pub(crate) relay: relay::client::Behaviour,
+    pub(crate) relay_server: Toggle<relay::Behaviour>,
     pub(crate) hole_punching: Toggle<dcutr::Behaviour>,
     pub(crate) reachability: Toggle<autonat::v2::client::Behaviour>,
     pub(crate) reachability_server: Toggle<autonat::v2::server::Behaviour>,
@@ -44,6 +45,7 @@ pub(crate) struct Behaviour {
 /// What other modules have made ready.
 pub(crate) struct Parts {
     pub(crate) addresses: Addresses,
+    pub(crate) records: ProviderRecords,
     pub(crate) relay: relay::client::Behaviour,
     pub(crate) jobs: job::Behaviour,
     pub(crate) blocks: bitswap::Behaviour,
@@ -56,7 +58,7 @@ impl Behaviour {
         topic: &gossipsub::IdentTopic,
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let Parts { addresses, relay, jobs, blocks, adverts } = parts;
+        let Parts { addresses, records, relay, jobs, blocks, adverts } = parts;
         let peer = config.identity.peer_id();
         let internet = config.scope == Scope::Internet;
         let mdns = match config.mdns {
@@ -77,7 +79,7 @@ impl Behaviour {
                     .with_max_pending_outgoing(Some(128)),
             ),
             addresses,
-            kad: kad(config),
+            kad: kad(config, records),
             identify: identify::Behaviour::new(
                 identify::Config::new("ipfs/0.1.0".into(), config.identity.keypair().public())
                     .with_agent_version(config.agent.clone())
@@ -92,6 +94,7 @@ impl Behaviour {
             jobs,
             blocks,
             relay,
+            relay_server: config.relay_server.then(|| relay_server(peer)).into(),
             hole_punching: internet.then(|| dcutr::Behaviour::new(peer)).into(),
             reachability: internet
                 .then(|| {
@@ -106,10 +109,9 @@ impl Behaviour {
     }
 }
 
-fn kad(config: &NetConfig) -> kad::Behaviour<ProviderRecords> {
+fn kad(config: &NetConfig, records: ProviderRecords) -> kad::Behaviour<ProviderRecords> {
     let peer = config.identity.peer_id();
-    let records = ProviderRecords::new(peer, config.limits.provider_keys);
-    let mut kad_config = kad::Config::new(config.network.kad_protocol());
+    let mut kad_config = kad::Config::new(config.kad_protocol());
     kad_config
         .set_query_timeout(QUERY_TIMEOUT)
         // Several paths that share no node: one lying node near the key can't hide the others.
@@ -129,6 +131,25 @@ fn kad(config: &NetConfig) -> kad::Behaviour<ProviderRecords> {
         DhtMode::Client => Some(kad::Mode::Client),
     });
     kad
+}
+
+/// Strangers' connections through us are for finding a direct way, not for carrying data: few, short and small. It
+/// offers nothing until `swarm/reach.rs` finds that this node can be dialled.
+fn relay_server(peer: libp2p::PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: 128,
+        max_reservations_per_peer: 2,
+        reservation_duration: Duration::from_secs(3600),
+        max_circuits: 64,
+        max_circuits_per_peer: 4,
+        max_circuit_duration: Duration::from_secs(2 * 60),
+        max_circuit_bytes: 1 << 17,
+        // With its limits on how often one peer or one address asks.
+        ..relay::Config::default()
+    };
+    let mut server = relay::Behaviour::new(peer, config);
+    server.set_status(Some(relay::Status::Disable));
+    server
 }
 
 fn gossip(topic: &gossipsub::IdentTopic) -> Result<gossipsub::Behaviour, StartError> {

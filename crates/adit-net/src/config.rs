@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, StreamProtocol};
 
-use crate::{Identity, NetworkName, bitswap};
+use crate::{Identity, NetworkName, SwarmKey, bitswap};
 
 /// Everything the network needs to start.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct NetConfig {
     pub identity: Identity,
     /// Which network to join.
     pub network: NetworkName,
+    /// The pre-shared key of a private swarm: only peers that have it can connect, and there is no QUIC.
+    pub swarm_key: Option<SwarmKey>,
     /// Addresses to listen on: TCP, QUIC (`/udp/…/quic-v1`) and WebSocket (`/tcp/…/ws`). Port 0
     /// takes a free one; [`crate::Net::listen_addrs`] tells which.
     pub listen: Vec<Multiaddr>,
@@ -26,15 +28,19 @@ pub struct NetConfig {
     pub scope: Scope,
     /// Whether this node answers DHT queries of others.
     pub dht: DhtMode,
+    /// Whose DHT it is.
+    pub dht_of: DhtOf,
     /// On the internet: how often addresses that nobody has confirmed yet are probed (AutoNAT).
     pub probe_interval: Duration,
     /// On the internet: how long a node waits for a confirmation before it asks for a relay.
     pub relay_after: Duration,
+    /// Relay for nodes that nobody can dial, within limits, while this node itself can be dialled.
+    pub relay_server: bool,
     /// Find peers on the local network by multicast DNS.
     pub mdns: bool,
     /// What identify tells others, such as `adit/0.1.0`.
     pub agent: String,
-    /// Where the list of provided roots is kept. `None` keeps it in memory only.
+    /// Where provided roots and the DHT records of others are kept. `None` keeps them in memory only.
     pub state_dir: Option<PathBuf>,
     /// Settings of the block exchange.
     pub bitswap: bitswap::Config,
@@ -61,6 +67,18 @@ pub enum DhtMode {
     Server,
     /// Never.
     Client,
+}
+
+/// Whose DHT a node takes part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DhtOf {
+    /// That of its network: IPFS's own in the public network, else one of Adit nodes alone.
+    Network,
+    /// IPFS's own, `/ipfs/kad/1.0.0`, whatever the network's name: in a private swarm Kubo nodes use it among public
+    /// addresses.
+    Ipfs,
+    /// `/ipfs/lan/kad/1.0.0`, which Kubo nodes use among private addresses.
+    Lan,
 }
 
 /// Upper bounds; each names what it protects.
@@ -95,8 +113,10 @@ pub struct Limits {
     /// A send on a job stream that makes no progress for this long fails, and so does an incoming
     /// message that is not whole after this long.
     pub job_stall: Duration,
-    /// Provider records of others kept for the DHT.
-    pub provider_keys: usize,
+    /// Provider records of others kept for the DHT. Each costs some 200 bytes of memory and 90 on disk.
+    pub provider_records: usize,
+    /// IPNS records of others kept for the DHT, of at most 10 KiB each.
+    pub value_records: usize,
     /// Roots this node announces.
     pub provided_roots: usize,
     /// How long a connection that nobody uses stays open.
@@ -120,7 +140,8 @@ impl Default for Limits {
             job_bytes_per_peer: 16 << 20,
             job_idle: Duration::from_secs(15 * 60),
             job_stall: Duration::from_secs(60),
-            provider_keys: 16 * 1024,
+            provider_records: 64 * 1024,
+            value_records: 4096,
             provided_roots: 100_000,
             idle_connection: Duration::from_secs(60),
         }
@@ -133,19 +154,31 @@ impl NetConfig {
         Self {
             identity,
             network,
+            swarm_key: None,
             listen: Vec::new(),
             external: Vec::new(),
             bootstrap: Vec::new(),
             peers: Vec::new(),
             scope: Scope::Internet,
             dht: DhtMode::WhenReachable,
+            dht_of: DhtOf::Network,
             probe_interval: Duration::from_secs(60),
             relay_after: Duration::from_secs(150),
+            relay_server: false,
             mdns: false,
             agent: concat!("adit/", env!("CARGO_PKG_VERSION")).into(),
             state_dir: None,
             bitswap: bitswap::Config::default(),
             limits: Limits::default(),
+        }
+    }
+
+    /// The name of the DHT's protocol.
+    pub fn kad_protocol(&self) -> StreamProtocol {
+        match self.dht_of {
+            DhtOf::Network => self.network.kad_protocol(),
+            DhtOf::Ipfs => NetworkName::ipfs().kad_protocol(),
+            DhtOf::Lan => StreamProtocol::new("/ipfs/lan/kad/1.0.0"),
         }
     }
 

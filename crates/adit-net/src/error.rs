@@ -16,6 +16,12 @@ pub enum StartError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A private swarm cannot listen there.
+    #[error(
+        "cannot listen on {0} with a swarm key: QUIC has no place for it; listen on TCP or WebSocket instead, or \
+         do without the key"
+    )]
+    QuicWithKey(Multiaddr),
     /// An address to listen on was refused (in use, not local, or of an unknown kind).
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -43,8 +49,8 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
-    /// The list of provided roots could not be read.
-    #[error("cannot read the list of provided roots")]
+    /// The list of provided roots, or the DHT records of others, could not be read.
+    #[error("cannot read what the network kept on disk")]
     State(#[source] io::Error),
 }
 
@@ -90,6 +96,9 @@ pub enum LookupError {
     /// Too many lookups run already.
     #[error("too many lookups at once")]
     Busy,
+    /// A record to publish is not valid, or older than one that is known here.
+    #[error("the record is not valid, or a newer one is known")]
+    Refused,
     /// The network has ended.
     #[error(transparent)]
     Closed(#[from] NetClosed),

@@ -33,12 +33,13 @@ mod net;
 mod network;
 mod peers;
 mod swarm;
+mod swarm_key;
 mod traffic;
 mod transport;
 
 pub use advert::{Advert, AdvertError, MAX_ADVERTISEMENT, node_of, peer_of};
 pub use bitswap::Session;
-pub use config::{DhtMode, Limits, NetConfig, Scope};
+pub use config::{DhtMode, DhtOf, Limits, NetConfig, Scope};
 pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};
 pub use events::{NetEvent, NetEvents};
 pub use identity::Identity;
@@ -47,6 +48,7 @@ pub use job::{
 };
 pub use libp2p::{Multiaddr, PeerId};
 pub use metrics::Metrics;
-pub use net::Net;
+pub use net::{Net, Reach};
 pub use network::{InvalidNetworkName, NetworkName};
 pub use peers::{PeerInfo, Transport};
+pub use swarm_key::{InvalidSwarmKey, SwarmKey};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use adit_model::{Advertisement, Verified};
+use adit_names::{IpnsName, IpnsRecord};
 use adit_store::BlockStore;
 use cid::Cid;
 use libp2p::{Multiaddr, PeerId};
@@ -13,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    NetConfig,
+    NetConfig, Scope,
+    address::is_relayed,
     advert::{Advert, AdvertError, unix_now},
     bitswap::{self, Session},
     error::{ConnectError, LookupError, NetClosed, ProvideError, StartError},
@@ -21,7 +23,7 @@ use crate::{
     job::{JobStream, OpenError, Opener},
     metrics::Metrics,
     peers::PeerInfo,
-    swarm::{self, Command, State},
+    swarm::{self, Command, Depth, State},
 };
 
 /// Dialling every address and one DHT lookup fit into this.
@@ -42,6 +44,20 @@ struct Inner {
     stop: CancellationToken,
     stopped: watch::Receiver<bool>,
     exchange: bitswap::Handle,
+    scope: Scope,
+}
+
+/// Who can begin a connection with this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Whoever is on the same machine or LAN: the network is a local one, where nothing is probed.
+    Local,
+    /// Anybody, at these addresses, which others have confirmed or the operator has named.
+    Direct(Vec<Multiaddr>),
+    /// Anybody, through relays alone.
+    Relayed(Vec<Multiaddr>),
+    /// Nobody, as far as is known.
+    Unknown,
 }
 
 impl std::fmt::Debug for Net {
@@ -57,7 +73,7 @@ impl Net {
         config: NetConfig,
         store: Arc<dyn BlockStore>,
     ) -> Result<(Self, NetEvents), StartError> {
-        let peer = config.identity.peer_id();
+        let (peer, scope) = (config.identity.peer_id(), config.scope);
         let started = swarm::start(config, store).await?;
         let inner = Inner {
             peer,
@@ -67,6 +83,7 @@ impl Net {
             stop: started.stop,
             stopped: started.stopped,
             exchange: started.exchange,
+            scope,
         };
         Ok((Self { inner: Arc::new(inner) }, started.events))
     }
@@ -85,6 +102,19 @@ impl Net {
     /// Addresses under which others have confirmed, or the operator says, that they reach us.
     pub fn external_addrs(&self) -> Vec<Multiaddr> {
         self.inner.state.external.read().clone()
+    }
+
+    /// Who can begin a connection with this node.
+    pub fn reach(&self) -> Reach {
+        if self.inner.scope == Scope::Local {
+            return Reach::Local;
+        }
+        let (relayed, direct): (Vec<_>, Vec<_>) = self.external_addrs().into_iter().partition(is_relayed);
+        match (direct.is_empty(), relayed.is_empty()) {
+            (false, _) => Reach::Direct(direct),
+            (true, false) => Reach::Relayed(relayed),
+            (true, true) => Reach::Unknown,
+        }
     }
 
     /// Connects with the peer at an address, and says who it is.
@@ -130,12 +160,21 @@ impl Net {
         self.inner.state.book.read().rtt(peer)
     }
 
-    /// Announces a root in the DHT, now and every half day, over restarts too.
+    /// Announces a root in the DHT, now and every 22 hours, over restarts too.
     pub async fn provide(&self, root: Cid) -> Result<(), ProvideError> {
         if self.inner.state.provided.lock().add(root)? {
             self.tell(Command::Announce { root }).await?;
         }
         Ok(())
+    }
+
+    /// The same, again even if it was announced lately, and waits until that is done: whether any other node was
+    /// there to hear it.
+    pub async fn provide_now(&self, root: Cid) -> Result<bool, ProvideError> {
+        self.inner.state.provided.lock().add(root)?;
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::AnnounceNow { root, reply }).await?;
+        Ok(answer.await.unwrap_or(false))
     }
 
     /// No longer announces a root. Others forget it within a day or two.
@@ -155,8 +194,39 @@ impl Net {
     /// on the way, since only the lookup knows where they are. Ends half a second after the first
     /// find, or within 30 s; drop it to stop earlier.
     pub async fn find_providers(&self, root: &Cid, limit: usize) -> Result<Vec<PeerId>, LookupError> {
+        self.look_for_providers(root, limit, Depth::Enough).await
+    }
+
+    /// The same, asking every node near the root, which may take the whole 30 s.
+    pub async fn find_all_providers(&self, root: &Cid, limit: usize) -> Result<Vec<PeerId>, LookupError> {
+        self.look_for_providers(root, limit, Depth::All).await
+    }
+
+    async fn look_for_providers(
+        &self,
+        root: &Cid,
+        limit: usize,
+        depth: Depth,
+    ) -> Result<Vec<PeerId>, LookupError> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::FindProviders { root: *root, limit, reply }).await?;
+        self.tell(Command::FindProviders { root: *root, limit, depth, reply }).await?;
+        answer.await.map_err(|_| NetClosed)?
+    }
+
+    /// The best valid record of an IPNS name that the DHT has; `None` where it has none. Ends a second after the first
+    /// valid answer, or within 30 s.
+    pub async fn find_record(&self, name: &IpnsName) -> Result<Option<IpnsRecord>, LookupError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::FindRecord { name: *name, reply }).await?;
+        answer.await.map_err(|_| NetClosed)?
+    }
+
+    /// Stores a record with the nodes nearest to its name, and here; how many others took it. They forget it within two
+    /// days, or at its end of life.
+    pub async fn publish_record(&self, name: &IpnsName, record: &IpnsRecord) -> Result<usize, LookupError> {
+        let (reply, answer) = oneshot::channel();
+        let value = record.bytes().to_vec();
+        self.tell(Command::PublishRecord { name: *name, value, reply }).await?;
         answer.await.map_err(|_| NetClosed)?
     }
 

@@ -1,19 +1,23 @@
-//! The transports: TCP, QUIC, WebSocket and relayed connections, each counted per peer.
+//! The transports: TCP, QUIC, WebSocket and relayed connections, each counted per peer. With a swarm key every
+//! connection but QUIC's is encrypted with it first, and there is no QUIC.
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{AsyncRead, AsyncWrite, future::Either};
 use libp2p::{
-    PeerId, Transport as _,
+    PeerId, Transport,
     core::{
         muxing::{StreamMuxer, StreamMuxerBox},
-        transport::Boxed,
+        transport::{Boxed, OptionalTransport},
         upgrade::Version,
     },
-    dns, noise, quic, relay, tcp, websocket, yamux,
+    dns, noise,
+    pnet::{PnetConfig, PreSharedKey},
+    quic, relay, tcp, websocket, yamux,
 };
 
 use crate::{
-    Identity,
+    Identity, SwarmKey,
     error::StartError,
     traffic::{CountingMuxer, Traffic},
 };
@@ -34,8 +38,10 @@ const QUIC_CONNECTION_WINDOW: u32 = 12 << 20;
 /// The combined transport, and the relay client's behaviour that belongs to it.
 pub(crate) fn build(
     identity: &Identity,
+    key: Option<&SwarmKey>,
     traffic: &Arc<Traffic>,
 ) -> Result<(Boxed<(PeerId, StreamMuxerBox)>, relay::client::Behaviour), StartError> {
+    let key = key.map(SwarmKey::key);
     let failed = |transport| {
         move |source: Box<dyn std::error::Error + Send + Sync>| StartError::Transport { transport, source }
     };
@@ -44,7 +50,7 @@ pub(crate) fn build(
     multiplexer.set_max_num_streams(YAMUX_STREAMS);
 
     let tcp_config = tcp::Config::default().nodelay(true);
-    let tcp = tcp::tokio::Transport::new(tcp_config.clone())
+    let tcp = private(tcp::tokio::Transport::new(tcp_config.clone()), key)
         .upgrade(Version::V1Lazy)
         .authenticate(security.clone())
         .multiplex(multiplexer.clone())
@@ -57,12 +63,15 @@ pub(crate) fn build(
     quic_config.max_stream_data = QUIC_STREAM_WINDOW;
     quic_config.max_connection_data = QUIC_CONNECTION_WINDOW;
     quic_config.max_concurrent_stream_limit = 1024;
-    let quic = quic::tokio::Transport::new(quic_config).map(counted(traffic));
+    let quic = match key {
+        None => OptionalTransport::some(quic::tokio::Transport::new(quic_config).map(counted(traffic))),
+        Some(_) => OptionalTransport::none(),
+    };
 
     // WebSocket resolves names by itself, since the host name is part of the request.
     let resolved = dns::tokio::Transport::system(tcp::tokio::Transport::new(tcp_config))
         .map_err(|e| failed("dns")(e.into()))?;
-    let websocket = websocket::Config::new(resolved)
+    let websocket = private(websocket::Config::new(resolved), key)
         .upgrade(Version::V1Lazy)
         .authenticate(security.clone())
         .multiplex(multiplexer.clone())
@@ -70,7 +79,7 @@ pub(crate) fn build(
         .map(counted(traffic));
 
     let (relay_transport, relay_client) = relay::client::new(identity.peer_id());
-    let relayed = relay_transport
+    let relayed = private(relay_transport, key)
         .upgrade(Version::V1Lazy)
         .authenticate(security)
         .multiplex(multiplexer)
@@ -87,6 +96,32 @@ pub(crate) fn build(
         .map(|either, _| either.into_inner())
         .boxed();
     Ok((all, relay_client))
+}
+
+/// A transport whose connections are encrypted with the key, if there is one, before anything else.
+fn private<T>(
+    transport: T,
+    key: Option<PreSharedKey>,
+) -> impl Transport<
+    Output = impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Error = impl Send + Sync + 'static,
+    Dial = impl Send,
+    ListenerUpgrade = impl Send,
+> + Send
++ Unpin
+where
+    T: Transport + Send + Unpin,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send,
+    T::ListenerUpgrade: Send,
+{
+    transport.and_then(move |socket, _| async move {
+        match key {
+            None => Ok(Either::Left(socket)),
+            Some(key) => PnetConfig::new(key).handshake(socket).await.map(Either::Right),
+        }
+    })
 }
 
 fn counted<M, P>(

@@ -109,7 +109,7 @@ impl Identity {
     }
 }
 
-fn write_key(path: &Path, secret: &Zeroizing<[u8; 32]>) -> Result<(), IdentityError> {
+pub(crate) fn write_key(path: &Path, secret: &Zeroizing<[u8; 32]>) -> Result<(), IdentityError> {
     let mut text = Zeroizing::new(String::with_capacity(65));
     for byte in secret.iter() {
         for nibble in [byte >> 4, byte & 15] {
@@ -125,7 +125,7 @@ fn write_key(path: &Path, secret: &Zeroizing<[u8; 32]>) -> Result<(), IdentityEr
     write().map_err(|source| IdentityError::Io { op: "write", path: path.to_owned(), source })
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
+pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
     let io = |source| IdentityError::Io { op: "read", path: path.to_owned(), source };
     let mut file = match std::fs::File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

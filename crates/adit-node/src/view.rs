@@ -413,6 +413,35 @@ pub struct NodeView {
     pub distrusted: Option<String>,
 }
 
+/// A peer and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Located {
+    /// Its peer id.
+    pub peer: String,
+    /// Multiaddresses without the peer id, as far as this node knows any.
+    pub addresses: Vec<String>,
+}
+
+/// A key that names can be published under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyView {
+    /// What its owner calls it; `self` is the node's own.
+    pub key: String,
+    /// The IPNS name that goes with it.
+    pub name: String,
+}
+
+/// A name and what it now stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PublishedName {
+    /// The IPNS name.
+    pub name: String,
+    /// The path that it stands for.
+    pub value: String,
+    /// Which of the name's records this is.
+    pub sequence: u64,
+}
+
 /// One line of `adit doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {

@@ -5,10 +5,12 @@
 
 mod http;
 mod node;
+mod private_kubo;
 mod process;
 mod small_disk;
 
 pub use http::{Connection, Reply};
 pub use node::{Node, Settings};
+pub use private_kubo::PrivateKubo;
 pub use process::{Finished, Programs, cpu_ticks, eventually, is_busy, peak_memory, processes_below};
 pub use small_disk::on_a_small_disk;

@@ -104,6 +104,15 @@ pub(crate) enum Command {
     /// Connections to other peers
     #[command(subcommand)]
     Swarm(commands::swarm::Swarm),
+    /// Who has content, and where peers are
+    #[command(subcommand)]
+    Routing(commands::routing::Routing),
+    /// Names that stand for content, and can stand for other content later
+    #[command(subcommand)]
+    Name(commands::name::Name),
+    /// Keys that names are published under
+    #[command(subcommand)]
+    Key(commands::name::Key),
     /// Find out what is wrong
     Doctor,
     /// Settings and where they come from

@@ -3,8 +3,9 @@
 use super::{Client, ClientError, empty, encode};
 use crate::access::{IssuedToken, Scope, TokenView};
 use crate::types::{
-    Check, Collected, ConnectBody, IdView, IssueBody, NodeStatus, NodeView, PeerView, PinView, Pinned,
-    RepoView, SetBody, SetReply, SettingView, Verified,
+    Check, Collected, ConnectBody, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus, NodeView,
+    PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishedName, RepoView, ResolvedName,
+    SetBody, SetReply, SettingView, Verified,
 };
 use adit_model::NodeId;
 use axum::http::Method;
@@ -50,6 +51,44 @@ impl Client {
     pub async fn connect(&self, address: &str) -> Result<String, ClientError> {
         let body = ConnectBody { address: address.to_owned() };
         self.exchange(Method::POST, "/api/v1/swarm/connect", &body).await
+    }
+
+    /// Peers that announced this content.
+    pub async fn find_providers(&self, cid: &Cid, num: Option<u32>) -> Result<Vec<Located>, ClientError> {
+        let query = super::query(&[("num", num.map(|num| num.to_string()))]);
+        self.fetch(Method::GET, &format!("/api/v1/routing/providers/{cid}{query}")).await
+    }
+
+    /// Where a peer is.
+    pub async fn find_peer(&self, peer: &str) -> Result<Located, ClientError> {
+        self.fetch(Method::GET, &format!("/api/v1/routing/peers/{}", encode(peer))).await
+    }
+
+    /// Announces content that the node has.
+    pub async fn provide(&self, cid: &Cid) -> Result<Provided, ClientError> {
+        let body = ProvideBody { cid: cid.to_string() };
+        self.exchange(Method::POST, "/api/v1/routing/provide", &body).await
+    }
+
+    /// Publishes a path under one of the node's keys.
+    pub async fn publish_name(&self, body: &PublishBody) -> Result<PublishedName, ClientError> {
+        self.exchange(Method::POST, "/api/v1/name/publish", body).await
+    }
+
+    /// What a name stands for.
+    pub async fn resolve_name(&self, name: &str, one_step: bool) -> Result<ResolvedName, ClientError> {
+        let name = super::encode_path(name);
+        self.fetch(Method::GET, &format!("/api/v1/name/resolve/{name}?one_step={one_step}")).await
+    }
+
+    /// The node's keys for names.
+    pub async fn keys(&self) -> Result<Vec<KeyView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/keys").await
+    }
+
+    /// Makes a key.
+    pub async fn new_key(&self, key: &str) -> Result<KeyView, ClientError> {
+        self.exchange(Method::POST, "/api/v1/keys", &NewKeyBody { key: key.to_owned() }).await
     }
 
     /// All settings.

@@ -4,9 +4,11 @@ mod content;
 mod extract;
 mod health;
 mod jobs;
+mod names;
 mod node;
 mod receipts;
 mod repo;
+mod routing;
 mod run;
 mod tokens;
 mod uploads;
@@ -63,6 +65,8 @@ impl App {
         (name = "content", description = "Files, directories and blocks"),
         (name = "repo", description = "Pins and the block store"),
         (name = "node", description = "The node, its peers and settings"),
+        (name = "names", description = "IPNS names and keys"),
+        (name = "routing", description = "Who has content, and where peers are"),
         (name = "tokens", description = "Who may call"),
         (name = "health", description = "For supervisors and monitoring")
     )
@@ -103,6 +107,12 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(node::connect))
         .routes(routes!(node::settings))
         .routes(routes!(node::setting, node::set))
+        .routes(routes!(names::publish))
+        .routes(routes!(names::resolve))
+        .routes(routes!(names::keys, names::new_key))
+        .routes(routes!(routing::find_providers))
+        .routes(routes!(routing::find_peer))
+        .routes(routes!(routing::provide))
         .routes(routes!(tokens::list, tokens::issue))
         .routes(routes!(tokens::revoke));
     OpenApiRouter::with_openapi(Document::openapi())

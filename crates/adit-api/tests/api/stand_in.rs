@@ -1,7 +1,7 @@
 //! A node that answers from a table, and a server over it.
 
 use adit_api::access::{Guard, IssuedToken, Scope, Tokens};
-use adit_api::backend::{Jobs, Node};
+use adit_api::backend::{Jobs, Naming, Node, Routing};
 use adit_api::client::Client;
 use adit_api::types::*;
 use adit_api::{ApiError, App, Code, Limits, Server, router};
@@ -148,6 +148,41 @@ impl Jobs for StandIn {
         let mut view = self.job(id).await?;
         view.state = JobState::Cancelled;
         Ok(view)
+    }
+}
+
+#[async_trait]
+impl Routing for StandIn {
+    async fn find_providers(&self, _: &Cid, num: usize) -> Result<Vec<Located>, ApiError> {
+        let provider = |n: usize| Located { peer: format!("peer {n}"), addresses: Vec::new() };
+        Ok((0..num.min(30)).map(provider).collect())
+    }
+
+    async fn find_peer(&self, peer: &str) -> Result<Located, ApiError> {
+        Err(ApiError::new(Code::NotFound, format!("the stand-in does not know {peer}")))
+    }
+
+    async fn provide_now(&self, root: Cid) -> Result<bool, ApiError> {
+        Ok(self.repo.blocks().has(&root).await.is_ok_and(|here| here))
+    }
+}
+
+#[async_trait]
+impl Naming for StandIn {
+    async fn publish_name(&self, what: PublishBody) -> Result<PublishedName, ApiError> {
+        Ok(PublishedName { name: "name".into(), value: what.value, sequence: 1 })
+    }
+
+    async fn resolve_name(&self, name: &str, one_step: bool) -> Result<String, ApiError> {
+        Ok(format!("/ipns/{name}/{one_step}"))
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyView>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    async fn new_key(&self, key: &str) -> Result<KeyView, ApiError> {
+        Err(ApiError::new(Code::Conflict, format!("there is a key {key} already")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! When to announce which root: soon, again every half day, a few at a time, with back-off.
+//! When to announce which root: soon, again before others forget it, a few at a time, with back-off.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,8 +9,9 @@ use multihash::Multihash;
 
 pub(crate) type Key = Multihash<64>;
 
-/// Other nodes forget a provider record after 24 to 48 hours.
-const INTERVAL: Duration = Duration::from_secs(12 * 3600);
+/// Other nodes forget a provider record after 48 hours, and a node that comes back to the network may have missed one
+/// announcement; Kubo announces as often.
+const INTERVAL: Duration = Duration::from_secs(22 * 3600);
 /// Each announcement asks some twenty nodes; more at once would crowd out lookups.
 const PARALLEL: usize = 4;
 const FIRST_RETRY: Duration = Duration::from_secs(30);
@@ -35,6 +36,14 @@ impl Announcer {
     /// Announce `key` from now on. Does nothing when it is announced already.
     pub(crate) fn add(&mut self, key: Key, now: Instant) {
         if !self.keys.contains_key(&key) {
+            self.wait(key, now, 0);
+        }
+    }
+
+    /// Announce `key` now, even if it was announced lately.
+    pub(crate) fn again(&mut self, key: Key, now: Instant) {
+        if !matches!(self.keys.get(&key), Some(State::Running { .. })) {
+            self.remove(&key);
             self.wait(key, now, 0);
         }
     }
@@ -120,6 +129,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Add(u8),
+        Again(u8),
         Remove(u8),
         Done(bool),
         Wait(u64),
@@ -129,6 +139,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             (0u8..12).prop_map(Step::Add),
+            (0u8..12).prop_map(Step::Again),
             (0u8..12).prop_map(Step::Remove),
             any::<bool>().prop_map(Step::Done),
             (0u64..50_000).prop_map(Step::Wait),
@@ -139,7 +150,7 @@ mod tests {
 
     proptest! {
         /// Under any schedule: never more than four at once, never one that was removed, never
-        /// one twice at the same time, and everything else is due within 12 hours.
+        /// one twice at the same time, and everything else is due within 22 hours.
         #[test]
         fn any_schedule_announces_everything_and_little_at_once(steps in steps()) {
             let mut announcer = Announcer::default();
@@ -148,6 +159,10 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Add(n) => { announcer.add(key(n), now); wanted.insert(n); }
+                    Step::Again(n) => {
+                        announcer.again(key(n), now);
+                        wanted.insert(n);
+                    }
                     Step::Remove(n) => {
                         announcer.remove(&key(n));
                         wanted.remove(&n);

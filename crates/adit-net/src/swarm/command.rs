@@ -1,10 +1,11 @@
 //! What handles ask of the task.
 
 use adit_model::{Advertisement, Verified};
+use adit_names::{IpnsName, IpnsRecord};
 use cid::Cid;
 use libp2p::{Multiaddr, PeerId};
 
-use super::{Reply, Task};
+use super::{Depth, Reply, Task};
 use crate::{
     advert::AdvertError,
     dht::Announcer,
@@ -36,6 +37,11 @@ pub(crate) enum Command {
     Announce {
         root: Cid,
     },
+    /// Announce a root at once, and from now on; whether anybody was there to hear it.
+    AnnounceNow {
+        root: Cid,
+        reply: Reply<bool>,
+    },
     Unannounce {
         root: Cid,
     },
@@ -48,7 +54,19 @@ pub(crate) enum Command {
     FindProviders {
         root: Cid,
         limit: usize,
+        depth: Depth,
         reply: Reply<Result<Vec<PeerId>, LookupError>>,
+    },
+    /// The best record of a name.
+    FindRecord {
+        name: IpnsName,
+        reply: Reply<Result<Option<IpnsRecord>, LookupError>>,
+    },
+    /// Store a record with the nodes nearest to its name; how many took it.
+    PublishRecord {
+        name: IpnsName,
+        value: Vec<u8>,
+        reply: Reply<Result<usize, LookupError>>,
     },
     /// Where a peer is.
     FindPeer {
@@ -74,11 +92,17 @@ impl Task {
                 }
             }
             Command::Announce { root } => Announcer::add(&mut self.announcer, *root.hash(), now),
+            Command::AnnounceNow { root, reply } => {
+                self.announcer.again(*root.hash(), now);
+                self.announced.entry(*root.hash()).or_default().push(reply);
+            }
             Command::Unannounce { root } => self.unannounce(*root.hash()),
             Command::Advertise { advert, reply } => drop(reply.send(self.advertise(*advert))),
-            Command::FindProviders { root, limit, reply } => {
-                self.find_providers(*root.hash(), limit, reply);
+            Command::FindProviders { root, limit, depth, reply } => {
+                self.find_providers(*root.hash(), limit, depth, reply);
             }
+            Command::FindRecord { name, reply } => self.find_record(name, reply),
+            Command::PublishRecord { name, value, reply } => self.publish_record(&name, value, reply),
             Command::FindPeer { peer, reply } => self.find_peer(peer, reply),
         }
     }

@@ -10,7 +10,10 @@ use libp2p::{
     kad::{self, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, PeerInfo, QueryResult, RecordKey},
 };
 
-use super::{Reply, Task};
+use super::{
+    Reply, Task,
+    values::{Publication, Search},
+};
 use crate::{dht, error::LookupError, metrics::Count};
 
 /// Lookups at once. Each may ask dozens of nodes.
@@ -30,6 +33,8 @@ pub(super) enum Query {
     Announce(dht::Key),
     Providers(Providers),
     Rendezvous,
+    Record(Search),
+    Publish(Publication),
     Peer { peer: PeerId, replies: Vec<Reply<Result<Vec<Multiaddr>, LookupError>>> },
 }
 
@@ -37,15 +42,26 @@ pub(super) struct Providers {
     found: Vec<PeerId>,
     limit: usize,
     dialled: usize,
-    /// When it is enough, set by the first find.
+    /// Whether the first find sets an end to the search.
+    depth: Depth,
     settled: Option<Instant>,
     reply: Reply<Result<Vec<PeerId>, LookupError>>,
+}
+
+/// How far a search for providers goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// A little further than the first find: somebody waits to fetch.
+    Enough,
+    /// Until every node near the key was asked.
+    All,
 }
 
 impl Query {
     fn settled(&self) -> Option<Instant> {
         match self {
             Query::Providers(providers) => providers.settled,
+            Query::Record(search) => search.settled,
             _ => None,
         }
     }
@@ -85,17 +101,22 @@ impl Task {
         &mut self,
         key: dht::Key,
         limit: usize,
+        depth: Depth,
         reply: Reply<Result<Vec<PeerId>, LookupError>>,
     ) {
-        if self.queries.len() >= MAX_LOOKUPS {
+        if self.too_many_lookups() {
             let _ = reply.send(Err(LookupError::Busy));
             return;
         }
         self.state.metrics.lookups.one();
         let id = self.swarm.behaviour_mut().kad.get_providers(record_key(&key));
         let providers =
-            Providers { found: Vec::new(), limit: limit.max(1), dialled: 0, settled: None, reply };
+            Providers { found: Vec::new(), limit: limit.max(1), dialled: 0, depth, settled: None, reply };
         self.queries.insert(id, Query::Providers(providers));
+    }
+
+    pub(super) fn too_many_lookups(&self) -> bool {
+        self.queries.len() >= MAX_LOOKUPS
     }
 
     pub(super) fn find_peer(&mut self, peer: PeerId, reply: Reply<Result<Vec<Multiaddr>, LookupError>>) {
@@ -130,6 +151,7 @@ impl Task {
 
     pub(super) fn unannounce(&mut self, key: dht::Key) {
         self.announcer.remove(&key);
+        self.announced.remove(&key);
         self.swarm.behaviour_mut().kad.stop_providing(&record_key(&key));
     }
 
@@ -140,6 +162,7 @@ impl Task {
                 Err(error) => {
                     tracing::warn!(%error, "cannot announce a root");
                     self.announcer.done(&key, false, now);
+                    self.announced.remove(&key);
                 }
             }
         }
@@ -182,11 +205,13 @@ impl Task {
         if let QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) = &result {
             self.found_providers(id, providers);
         }
-        if let QueryResult::GetClosestPeers(
-            Ok(GetClosestPeersOk { peers, .. }) | Err(GetClosestPeersError::Timeout { peers, .. }),
-        ) = result
-        {
-            self.found_peers(id, peers);
+        match result {
+            QueryResult::GetClosestPeers(
+                Ok(GetClosestPeersOk { peers, .. }) | Err(GetClosestPeersError::Timeout { peers, .. }),
+            ) => self.found_peers(id, peers),
+            QueryResult::GetRecord(result) => self.on_record(id, result),
+            QueryResult::PutRecord(result) => self.on_published(id, result),
+            _ => {}
         }
         if last && let Some(query) = self.queries.remove(&id) {
             self.query_ended(query);
@@ -204,7 +229,9 @@ impl Task {
                         continue;
                     }
                     query.found.push(*peer);
-                    query.settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                    if query.depth == Depth::Enough {
+                        query.settled.get_or_insert_with(|| Instant::now() + SETTLE);
+                    }
                     if query.dialled < DIALS_PER_LOOKUP {
                         query.dialled += 1;
                         dial.push(*peer);
@@ -241,7 +268,7 @@ impl Task {
         }
     }
 
-    fn finish(&mut self, id: kad::QueryId) {
+    pub(super) fn finish(&mut self, id: kad::QueryId) {
         if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(&id) {
             query.finish();
         }
@@ -270,7 +297,12 @@ impl Task {
                     metrics.announcements_failed.one()
                 }
                 self.announcer.done(&key, reached, now);
+                for reply in self.announced.remove(&key).into_iter().flatten() {
+                    let _ = reply.send(reached);
+                }
             }
+            Query::Record(search) => search.end(),
+            Query::Publish(publication) => publication.end(),
             Query::Providers(query) => drop(query.reply.send(Ok(query.found))),
             Query::Rendezvous => {
                 let enough = self.state.book.read().adit_peers() >= ENOUGH_ADIT_PEERS;

@@ -52,10 +52,13 @@ impl Task {
                 tracing::info!(%address, "listening");
                 let mut listening = self.state.listening.write();
                 if !listening.contains(&address) {
-                    listening.push(address);
+                    listening.push(address.clone());
                 }
+                drop(listening);
+                self.reached_at(address);
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.not_reached_at(&address);
                 self.state.listening.write().retain(|a| *a != address);
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
@@ -116,7 +119,7 @@ impl Task {
         let adit = info.protocols.contains(&JOB_PROTOCOL);
         self.state.book.write().identified(peer, &info.agent_version, adit, Instant::now());
         self.consider_relay(peer, &info);
-        let routes = info.protocols.contains(&self.config.network.kad_protocol());
+        let routes = info.protocols.contains(&self.config.kad_protocol());
         let addresses = self.learn(peer, info.listen_addrs);
         if routes {
             for address in addresses {

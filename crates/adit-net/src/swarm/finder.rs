@@ -5,7 +5,7 @@ use cid::Cid;
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Command;
+use super::{Command, Depth};
 use crate::bitswap::ProviderFinder;
 
 /// Providers that one question of bitswap is answered with; a session needs few good ones.
@@ -20,7 +20,7 @@ impl ProviderFinder for Finder {
     async fn find(&self, cid: Cid) -> Vec<PeerId> {
         let Some(commands) = self.0.upgrade() else { return Vec::new() };
         let (reply, answer) = oneshot::channel();
-        let ask = Command::FindProviders { root: cid, limit: PROVIDERS, reply };
+        let ask = Command::FindProviders { root: cid, limit: PROVIDERS, depth: Depth::Enough, reply };
         if commands.send(ask).await.is_err() {
             return Vec::new();
         }

@@ -13,6 +13,7 @@ mod events;
 mod finder;
 mod reach;
 mod start;
+mod values;
 
 use std::{
     collections::HashMap,
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use command::Command;
+pub(crate) use dht::Depth;
 pub(crate) use start::start;
 
 use crate::{
@@ -76,6 +78,8 @@ pub(crate) struct Task {
     dials: HashMap<PeerId, dial::Waiting>,
     attempts: HashMap<ConnectionId, dial::Attempt>,
     queries: HashMap<QueryId, dht::Query>,
+    /// Who waits for a root to be announced.
+    announced: HashMap<crate::dht::Key, Vec<Reply<bool>>>,
     topic: IdentTopic,
     announcer: Announcer,
     rendezvous: dht::Rendezvous,

@@ -93,6 +93,20 @@ impl Task {
         }
     }
 
+    /// On a local network every address that we listen on is one where others reach us. Provider records and the
+    /// answers of other nodes' DHT carry no others.
+    pub(super) fn reached_at(&mut self, address: Multiaddr) {
+        if self.config.scope == Scope::Local && !is_relayed(&address) {
+            self.swarm.add_external_address(address);
+        }
+    }
+
+    pub(super) fn not_reached_at(&mut self, address: &Multiaddr) {
+        if self.config.scope == Scope::Local {
+            self.swarm.remove_external_address(address);
+        }
+    }
+
     /// Our confirmed addresses have changed. A relayed one makes nobody a DHT server: the library
     /// would count it, and every query would go through a relay then.
     pub(super) fn on_external(&mut self) {
@@ -102,6 +116,10 @@ impl Task {
         if self.config.dht == DhtMode::WhenReachable {
             let mode = if direct { kad::Mode::Server } else { kad::Mode::Client };
             self.swarm.behaviour_mut().kad.set_mode(Some(mode));
+        }
+        if let Some(server) = self.swarm.behaviour_mut().relay_server.as_mut() {
+            // Of itself the library would take a relayed address for a reason to relay.
+            server.set_status(Some(if direct { relay::Status::Enable } else { relay::Status::Disable }));
         }
         for listener in self.relays.set_reachable(direct) {
             self.swarm.remove_listener(listener);

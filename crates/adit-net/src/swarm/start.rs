@@ -24,7 +24,7 @@ use crate::{
     advert::{self, AdvertBook},
     behaviour::{Behaviour, BehaviourEvent, Parts},
     bitswap,
-    dht::{Announcer, ProvidedLog},
+    dht::{Announcer, ProvidedLog, ProviderRecords},
     error::StartError,
     events::NetEvents,
     job::{self, Budget, Opener},
@@ -55,10 +55,23 @@ pub(crate) struct Started {
 pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Result<Started, StartError> {
     let log = ProvidedLog::open(config.state_dir.as_deref(), config.limits.provided_roots)
         .map_err(StartError::State)?;
+    let records = ProviderRecords::open(
+        config.identity.peer_id(),
+        config.limits.provider_records,
+        config.limits.value_records,
+        config.state_dir.as_deref(),
+    )
+    .map_err(StartError::State)?;
     let traffic = Arc::new(Traffic::default());
     let metrics = Arc::new(Metrics::default());
     let budget = Budget::new(&config.limits);
-    let (transport, relay) = transport::build(&config.identity, &traffic)?;
+    if config.swarm_key.is_some() {
+        let quic = |a: &&Multiaddr| a.iter().any(|p| matches!(p, Protocol::QuicV1 | Protocol::Quic));
+        if let Some(address) = config.listen.iter().find(quic) {
+            return Err(StartError::QuicWithKey(address.clone()));
+        }
+    }
+    let (transport, relay) = transport::build(&config.identity, config.swarm_key.as_ref(), &traffic)?;
     let (jobs, opener, incoming) =
         job::Behaviour::new(&config.limits, Arc::clone(&budget), Arc::clone(&metrics));
     let adverts =
@@ -72,7 +85,7 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
     let book = PeerBook::new(config.limits.known_peers, config.limits.addresses_per_peer);
     let book = Arc::new(RwLock::new(book));
     let addresses = Addresses::new(Arc::clone(&book));
-    let parts = Parts { addresses, relay, jobs, blocks, adverts: pushes };
+    let parts = Parts { addresses, records, relay, jobs, blocks, adverts: pushes };
     let behaviour = Behaviour::new(&config, &topic, parts)?;
 
     let connections = TaskTracker::new();
@@ -108,7 +121,7 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
 
     let state = Arc::new(State {
         book,
-        listening: RwLock::new(listening),
+        listening: RwLock::new(listening.clone()),
         external: RwLock::new(config.external.clone()),
         provided: Mutex::new(log),
         adverts,
@@ -129,6 +142,7 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         dials: HashMap::new(),
         attempts: HashMap::new(),
         queries: HashMap::new(),
+        announced: HashMap::new(),
         topic,
         announcer,
         rendezvous: Rendezvous::new(now),
@@ -138,6 +152,11 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         failed_pings: HashMap::new(),
         next_sweep: now + SWEEP,
     };
+    for address in listening {
+        task.reached_at(address);
+    }
+    // Addresses that were not learned but given count from the beginning.
+    task.on_external();
     for event in early {
         task.on_event(event);
     }

@@ -6,4 +6,5 @@ mod jobs;
 mod lifecycle;
 mod namespace;
 mod nodes;
+mod private;
 mod reach;

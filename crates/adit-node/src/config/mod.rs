@@ -51,6 +51,50 @@ pub struct SwarmConfig {
     pub bootstrap: Vec<String>,
     /// Whether to look for other nodes on the local network.
     pub mdns: bool,
+    /// Whose DHT to take part in.
+    pub dht: Dht,
+    /// The file of a private swarm's key; empty for a swarm that is open to all.
+    pub key_file: PathBuf,
+    /// Whether to relay, within limits, for nodes that nobody can dial.
+    pub relay_server: bool,
+    /// How long others get to confirm that this node can be dialled before it asks for a relay.
+    pub relay_after: Span,
+    /// Addresses under which the operator knows this node to be reachable.
+    pub external: Vec<String>,
+}
+
+/// Whose DHT a node takes part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dht {
+    /// That of the network: IPFS's in the public one, else one of Adit nodes alone.
+    Auto,
+    /// IPFS's own among public addresses.
+    Ipfs,
+    /// The one that Kubo nodes use among private addresses.
+    Lan,
+}
+
+impl std::str::FromStr for Dht {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(Dht::Auto),
+            "ipfs" => Ok(Dht::Ipfs),
+            "lan" => Ok(Dht::Lan),
+            other => Err(format!("`{other}` is not one of auto, ipfs, lan")),
+        }
+    }
+}
+
+impl std::fmt::Display for Dht {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dht::Auto => "auto",
+            Dht::Ipfs => "ipfs",
+            Dht::Lan => "lan",
+        })
+    }
 }
 
 /// Where the API listens and which browsers may use it.
@@ -136,6 +180,11 @@ impl Default for Config {
                 ],
                 bootstrap: Vec::new(),
                 mdns: true,
+                dht: Dht::Auto,
+                key_file: PathBuf::new(),
+                relay_server: false,
+                relay_after: Span::seconds(150),
+                external: Vec::new(),
             },
             api: ApiConfig { listen: "127.0.0.1:4713".into(), hosts: Vec::new(), origins: Vec::new() },
             host: HostConfig {

@@ -7,7 +7,7 @@ use adit_model::Accept;
 use cid::Cid;
 use serde::Serialize;
 
-use super::{ByteSize, Config, ConfigFile, ConfigFileError, Hours, Span};
+use super::{ByteSize, Config, ConfigFile, ConfigFileError, Dht, Hours, Span};
 
 /// Where a value came from, strongest last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ macro_rules! value_by_from_str {
         }
     )*};
 }
-value_by_from_str!(ByteSize, Hours, Span);
+value_by_from_str!(ByteSize, Dht, Hours, Span);
 
 impl Value for Accept {
     fn parse(text: &str) -> Result<Self, String> {
@@ -188,6 +188,11 @@ settings! {
     "swarm.listen" => swarm.listen: "multiaddresses the swarm listens on";
     "swarm.bootstrap" => swarm.bootstrap: "multiaddresses dialled at start; empty: the network's own";
     "swarm.mdns" => swarm.mdns: "look for other nodes on the local network";
+    "swarm.dht" => swarm.dht: "whose DHT: auto, ipfs (as Kubo among public addresses) or lan (as Kubo among private ones)";
+    "swarm.key-file" => swarm.key_file: "key of a private swarm (swarm.key as Kubo has it): no public first contacts, no QUIC";
+    "swarm.external" => swarm.external: "multiaddresses at which others reach this node, if you forward a port";
+    "swarm.relay-server" => swarm.relay_server: "while reachable, relay a little for nodes that are not";
+    "swarm.relay-after" => swarm.relay_after: "how long nobody may have confirmed to reach this node before it asks for a relay";
     "api.listen" => api.listen: "address and port of the HTTP API; port 0 takes a free one";
     "api.hosts" => api.hosts: "host names, beyond loopback, that requests may name";
     "api.origins" => api.origins: "web origins that may call the API from a browser";
@@ -289,6 +294,11 @@ impl Settings {
     /// The values.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where the value of this setting came from.
+    pub fn origin(&self, key: &str) -> Result<&Origin, SettingError> {
+        Ok(&self.origins[Setting::find(key)?.key])
     }
 
     /// Every setting with its value as text and its origin, in the table's order.

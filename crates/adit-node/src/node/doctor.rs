@@ -1,8 +1,10 @@
 //! `adit doctor`: what could keep this node from doing its work, and what to do about it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adit_model::Accept;
+use adit_net::{Multiaddr, Reach};
 
 use super::shared::Shared;
 use crate::view::{Check, EnclaveStatus, Verdict};
@@ -19,6 +21,11 @@ pub(crate) async fn examine(shared: &Shared) -> Vec<Check> {
         landlock(),
         seccomp(),
         ports(shared),
+        reach(
+            &shared.net.reach(),
+            &shared.net.listen_addrs(),
+            shared.net.peers().iter().filter(|peer| peer.connected).count(),
+        ),
         peers(shared),
         disk(shared).await,
         clock(shared),
@@ -93,20 +100,57 @@ fn ports(shared: &Shared) -> Check {
         let advice = "set swarm.listen; nobody can reach this node";
         return check("ports", Verdict::Fail, "the swarm listens nowhere", Some(advice));
     }
-    let external = shared.net.external_addrs();
-    let public = shared.config().network == "ipfs";
-    if public && external.is_empty() {
-        return check(
-            "ports",
-            Verdict::Warn,
-            format!(
-                "listening on {} addresses, none confirmed to be reachable from outside",
-                listening.len()
-            ),
-            Some("forward the swarm's port on your router, or rely on relays"),
-        );
-    }
     check("ports", Verdict::Ok, format!("listening on {} addresses", listening.len()), None)
+}
+
+/// Whether others can begin a connection with this node, and if not, what to do.
+fn reach(reach: &Reach, listening: &[Multiaddr], connected: usize) -> Check {
+    let ports: BTreeSet<u16> = listening.iter().filter_map(port).collect();
+    let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let forward = format!(
+        "forward TCP and UDP port {ports} to this machine on your router and open it in the firewall; if others still \
+         do not confirm it within minutes, name the outer address in the setting swarm.external"
+    );
+    match reach {
+        Reach::Local => {
+            check("reachability", Verdict::Ok, "a local network: whoever is on it reaches this node", None)
+        }
+        Reach::Direct(at) => {
+            check("reachability", Verdict::Ok, format!("others reach this node at {}", join(at)), None)
+        }
+        Reach::Relayed(at) => check(
+            "reachability",
+            Verdict::Warn,
+            format!("nobody can dial this node; relays pass a first contact on: {}", join(at)),
+            Some(&forward),
+        ),
+        Reach::Unknown if connected == 0 => check(
+            "reachability",
+            Verdict::Warn,
+            "not known: no peer is connected that could try",
+            Some("see `peers`; once some are connected, they try within a minute or two"),
+        ),
+        Reach::Unknown => check(
+            "reachability",
+            Verdict::Warn,
+            "nobody has confirmed that this node can be dialled, and no relay passes contacts on yet",
+            Some(&forward),
+        ),
+    }
+}
+
+fn join(addresses: &[Multiaddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The port of a listening address: its second part.
+fn port(address: &Multiaddr) -> Option<u16> {
+    let text = address.to_string();
+    let mut parts = text.split('/').skip(3);
+    match parts.next() {
+        Some("tcp" | "udp") => parts.next()?.parse().ok(),
+        _ => None,
+    }
 }
 
 fn peers(shared: &Shared) -> Check {
@@ -171,5 +215,31 @@ fn accept(shared: &Shared) -> Check {
             check("accept", Verdict::Ok, "allowlist: jobs of the listed accounts run here", None)
         }
         Accept::Anyone => check("accept", Verdict::Ok, "anyone: everybody's jobs run here", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_reached_is_told_what_to_do() {
+        let address = |text: &str| -> Multiaddr { text.parse().unwrap() };
+        let listening = [
+            address("/ip4/192.168.1.2/tcp/4711"),
+            address("/ip4/192.168.1.2/udp/4711/quic-v1"),
+            address("/ip4/192.168.1.2/tcp/4712/ws"),
+        ];
+        let told = |state: &Reach, connected| reach(state, &listening, connected);
+        let reached = told(&Reach::Direct(vec![address("/ip4/45.0.0.1/tcp/4711")]), 3);
+        assert!(reached.verdict == Verdict::Ok && reached.found.contains("/ip4/45.0.0.1/tcp/4711"));
+        for state in [Reach::Unknown, Reach::Relayed(vec![address("/ip4/45.0.0.9/tcp/1/p2p-circuit")])] {
+            let check = told(&state, 3);
+            let advice = check.advice.unwrap();
+            assert!(check.verdict == Verdict::Warn && advice.contains("4711, 4712"), "{advice}");
+            assert!(advice.contains("swarm.external"), "{advice}");
+        }
+        assert!(told(&Reach::Unknown, 0).advice.unwrap().contains("peers"));
+        assert_eq!(told(&Reach::Local, 0).verdict, Verdict::Ok);
     }
 }

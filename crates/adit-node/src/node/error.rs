@@ -41,11 +41,29 @@ pub enum StartError {
     /// The network's name is none.
     #[error("setting `network`: {0}")]
     Network(#[from] adit_net::InvalidNetworkName),
+    /// The swarm's key file cannot be used.
+    #[error("setting `swarm.key-file`: cannot read {path}")]
+    SwarmKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("setting `swarm.key-file`: {path}")]
+    SwarmKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: adit_net::InvalidSwarmKey,
+    },
     /// The enclave's program is missing.
     #[error(transparent)]
     Enclave(#[from] crate::enclave::SpawnError),
-    /// A directory could not be made.
-    #[error("cannot make {path}")]
+    /// A directory could not be made or read.
+    #[error("cannot use {path}")]
     Directory {
         /// Which.
         path: PathBuf,

@@ -19,6 +19,7 @@ mod records;
 mod remote;
 mod replays;
 mod results;
+mod routing;
 mod serve;
 mod shared;
 mod start;
@@ -39,9 +40,11 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 pub use error::{RunError, StartError};
+pub use routing::{MOST_PROVIDERS, RoutingError};
 
 use crate::config::Settings;
 use crate::jobs::{Record, follow};
+use crate::names::NameService;
 use crate::request::RunRequest;
 use crate::view::{Check, Delivered, JobEvent, JobId, JobState, JobView, NodeStatus, NodeView, Plan};
 use shared::Shared;
@@ -85,6 +88,11 @@ impl Node {
     /// The network.
     pub fn net(&self) -> &Net {
         &self.shared.net
+    }
+
+    /// IPNS names: publishing under this node's keys, and resolving all.
+    pub fn names(&self) -> &Arc<NameService> {
+        &self.shared.names
     }
 
     /// Any block: from the store, else from the network.

@@ -22,6 +22,7 @@ use crate::enclave::{Enclave, Slots};
 use crate::host::Counters;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::names::NameService;
 
 /// The parts of a node. Held behind one `Arc` by the handle and by every task.
 pub(crate) struct Shared {
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) repo: Arc<adit_store::Repo>,
     pub(crate) store: Arc<dyn BlockStore>,
     pub(crate) net: Net,
+    pub(crate) names: Arc<NameService>,
     pub(crate) enclave: Enclave,
     pub(crate) slots: Slots,
     pub(crate) jobs: Jobs,

@@ -1,24 +1,27 @@
 //! How a node starts: the order in which its parts come up.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_net::{Multiaddr, Net, NetConfig, NetworkName};
+use adit_net::{DhtOf, Multiaddr, Net, NetConfig, NetworkName, SwarmKey};
 use adit_store::{DiskOptions, Repo, RepoOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use super::fetch::Budget;
 use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Settings, Span};
+use crate::config::{Config, Dht, Origin, Settings, Span};
 use crate::enclave::{Enclave, EnclaveOptions, Slots, program};
 use crate::host::Rules;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::names::NameService;
 
 /// Memory for compiled code in the enclave. A C program takes some 100 KB, a Python ten MB.
 const CODE_CACHE: u64 = 256 << 20;
@@ -39,10 +42,13 @@ impl Node {
         let identity = Identity::load(dir)?;
         let rules = Rules::new(&config, identity.account_id())?;
         let program = program(&config.enclave.program)?;
-        let net_config = net_config(&config, &identity, dir)?;
+        let net_config = net_config(&settings, &identity, dir)?;
         let (repo, jobs) = open(dir, &config).await?;
         let store = repo.blocks();
         let (net, events) = Net::start(net_config, Arc::clone(&store)).await.map_err(StartError::Net)?;
+
+        let names = NameService::open(dir, &identity, &net)
+            .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
 
         let stop = CancellationToken::new();
         let options = EnclaveOptions {
@@ -63,6 +69,7 @@ impl Node {
             repo,
             store,
             net,
+            names: Arc::new(names),
             enclave,
             slots: Slots::new(rules),
             jobs: jobs.clone(),
@@ -85,6 +92,7 @@ impl Node {
         let Span(keep) = config.jobs.keep_history;
         shared.critical("job history", jobs.keep_history(keep, stop));
         shared.critical("job streams", serve::accept(Arc::clone(&shared), events));
+        shared.critical("published names", Arc::clone(&shared.names).keep(shared.stop.clone()));
         shared.critical("directory", directory::keep(Arc::clone(&shared)));
         Ok(Node { shared })
     }
@@ -105,18 +113,33 @@ async fn open(dir: &Path, config: &Config) -> Result<(Arc<Repo>, Jobs), StartErr
     opening.await.map_err(|_| StartError::Interrupted)?
 }
 
-fn net_config(config: &Config, identity: &Identity, dir: &Path) -> Result<NetConfig, StartError> {
+fn net_config(settings: &Settings, identity: &Identity, dir: &Path) -> Result<NetConfig, StartError> {
+    let config = settings.config();
     let network: NetworkName = config.network.parse()?;
     let public = network.is_ipfs();
     let key = adit_net::Identity::from_seed(&mut identity.node.to_bytes());
     let listen = addresses("swarm.listen", &config.swarm.listen)?;
     let loopback_only = config.swarm.listen.iter().all(|a| a.contains("/127.0.0.1/") || a.contains("/::1/"));
-    // A network of our own on loopback needs no reachability checks and no address filters.
-    let mut net =
-        if loopback_only && !public { NetConfig::local(key, network) } else { NetConfig::new(key, network) };
+    // A network of our own on loopback, or one among private addresses, needs no reachability checks and no address
+    // filters.
+    let local = loopback_only && !public || config.swarm.dht == Dht::Lan;
+    let mut net = if local { NetConfig::local(key, network) } else { NetConfig::new(key, network) };
+    net.dht_of = match config.swarm.dht {
+        Dht::Auto => DhtOf::Network,
+        Dht::Ipfs => DhtOf::Ipfs,
+        Dht::Lan => DhtOf::Lan,
+    };
+    net.swarm_key = swarm_key(&config.swarm.key_file, dir)?;
     net.listen = listen;
+    if net.swarm_key.is_some() && matches!(settings.origin("swarm.listen"), Ok(Origin::Default)) {
+        net.listen.retain(|address| !address.to_string().contains("/quic-v1"));
+        tracing::info!("a private swarm does without QUIC, which has no place for its key");
+    }
+    net.external = addresses("swarm.external", &config.swarm.external)?;
+    net.relay_server = config.swarm.relay_server;
+    net.relay_after = config.swarm.relay_after.0;
     net.bootstrap = addresses("swarm.bootstrap", &config.swarm.bootstrap)?;
-    if net.bootstrap.is_empty() && public {
+    if net.bootstrap.is_empty() && public && !local && net.swarm_key.is_none() {
         net.bootstrap = NetConfig::public_bootstrap();
     }
     net.mdns = config.swarm.mdns;
@@ -124,6 +147,20 @@ fn net_config(config: &Config, identity: &Identity, dir: &Path) -> Result<NetCon
     std::fs::create_dir_all(dir.join("net"))
         .map_err(|source| StartError::Directory { path: dir.join("net"), source })?;
     Ok(net)
+}
+
+/// The key of a private swarm, if there is one. A relative path begins at the repository.
+fn swarm_key(path: &Path, dir: &Path) -> Result<Option<SwarmKey>, StartError> {
+    /// A key file has 95 bytes.
+    const LONGEST: u64 = 1024;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let path = dir.join(path);
+    let mut text = Zeroizing::new(String::new());
+    let read = std::fs::File::open(&path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    read.map_err(|source| StartError::SwarmKeyFile { path: path.clone(), source })?;
+    SwarmKey::parse(&text).map(Some).map_err(|source| StartError::SwarmKey { path, source })
 }
 
 fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, StartError> {

@@ -10,10 +10,12 @@ pub(crate) mod files;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod job;
+pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod pin;
 pub(crate) mod receipt;
 pub(crate) mod repo;
+pub(crate) mod routing;
 pub(crate) mod run;
 pub(crate) mod swarm;
 
@@ -46,6 +48,9 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Id => client(zero(id::id(context))),
         Command::Node(command) => client(zero(node::node(context, command))),
         Command::Swarm(command) => client(zero(swarm::swarm(context, command))),
+        Command::Routing(command) => client(zero(routing::routing(context, command))),
+        Command::Name(command) => client(zero(name::name(context, command))),
+        Command::Key(command) => client(zero(name::key(context, command))),
         Command::Doctor => client(doctor::doctor(context)),
     }
 }

@@ -25,11 +25,14 @@ pub(crate) async fn swarm(context: &Context, command: Swarm) -> Result<(), Failu
             if context.out.json() {
                 return Ok(context.out.document(&peers)?);
             }
-            let mut table =
-                Table::new(["peer", "rtt", "received", "sent", "agent", "address"], "No peer is connected.");
+            let mut table = Table::new(
+                ["peer", "by", "rtt", "received", "sent", "agent", "address"],
+                "No peer is connected.",
+            );
             for peer in peers {
                 table.row([
                     peer.peer,
+                    peer.transports.join(","),
                     peer.rtt_us.map_or_else(|| "-".to_owned(), micros),
                     bytes(peer.bytes_in),
                     bytes(peer.bytes_out),
