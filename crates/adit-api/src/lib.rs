@@ -19,9 +19,9 @@ pub mod routes;
 mod running;
 pub mod serve;
 pub mod sse;
-pub mod tar;
 pub mod types;
 
+pub use adit_tar as tar;
 pub use error::{ApiError, Code, ErrorBody, Source};
 pub use routes::{App, router};
 pub use serve::{Limits, Server};

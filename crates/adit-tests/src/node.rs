@@ -45,6 +45,7 @@ impl Node {
             ("swarm.listen", "/ip4/127.0.0.1/tcp/0"),
             ("swarm.mdns", "false"),
             ("api.listen", "127.0.0.1:0"),
+            ("gateway.listen", "127.0.0.1:0"),
             ("host.accept", "anyone"),
         ];
         let given = settings.iter().map(|(key, value)| (key.to_string(), value.to_string()));

@@ -58,6 +58,9 @@ impl Context {
 pub(crate) struct Running {
     /// The API's URL.
     pub address: String,
+    /// The gateway's URL, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// The daemon's process.
     pub pid: u32,
 }

@@ -1,6 +1,5 @@
 //! Content: added from streams, read as streams.
 
-mod archive;
 mod tree;
 
 use super::App;
@@ -266,7 +265,7 @@ pub(super) async fn get(
     // What is not there at all shall be an error, not a broken stream.
     within_patience(export::stat(&*source, &cid)).await?;
     let name = path.rsplit('/').find(|name| !name.is_empty()).unwrap_or("content").to_owned();
-    let stream = archive::tar_of(source, cid, name);
+    let stream = crate::tar::archive(source, cid, String::new(), name);
     Ok(([(CONTENT_TYPE, TAR)], Body::from_stream(stream)).into_response())
 }
 

@@ -32,6 +32,10 @@ pub struct Config {
     pub swarm: SwarmConfig,
     /// The HTTP API.
     pub api: ApiConfig,
+    /// The IPFS gateway.
+    pub gateway: GatewayConfig,
+    /// IPNS and DNSLink.
+    pub names: NamesConfig,
     /// What this node does for others.
     pub host: HostConfig,
     /// How this node runs its own jobs.
@@ -106,6 +110,26 @@ pub struct ApiConfig {
     pub hosts: Vec<String>,
     /// Origins that a browser's request may come from; none by default.
     pub origins: Vec<String>,
+}
+
+/// Where the gateway listens, and what it does for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// `address:port`; port 0 takes a free one, written to `api.json`; empty for no gateway.
+    pub listen: String,
+    /// Host names whose subdomains are origins of their own.
+    pub hosts: Vec<String>,
+    /// Whether files and pages are served, or only what the asker can verify.
+    pub deserialized: bool,
+    /// Whether content that is not here is fetched from the network.
+    pub fetch: bool,
+}
+
+/// How names are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamesConfig {
+    /// A file of lines `DOMAIN PATH`, which are taken before a domain's DNSLink; empty for none.
+    pub dnslink: PathBuf,
 }
 
 /// What the operator gives, and to whom.
@@ -187,6 +211,13 @@ impl Default for Config {
                 external: Vec::new(),
             },
             api: ApiConfig { listen: "127.0.0.1:4713".into(), hosts: Vec::new(), origins: Vec::new() },
+            gateway: GatewayConfig {
+                listen: "127.0.0.1:4714".into(),
+                hosts: vec!["localhost".into()],
+                deserialized: true,
+                fetch: true,
+            },
+            names: NamesConfig { dnslink: PathBuf::new() },
             host: HostConfig {
                 accept: Accept::Own,
                 cpus: 0,

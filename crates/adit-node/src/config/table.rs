@@ -196,6 +196,11 @@ settings! {
     "api.listen" => api.listen: "address and port of the HTTP API; port 0 takes a free one";
     "api.hosts" => api.hosts: "host names, beyond loopback, that requests may name";
     "api.origins" => api.origins: "web origins that may call the API from a browser";
+    "gateway.listen" => gateway.listen: "address and port of the IPFS gateway; port 0 takes a free one, empty: no gateway";
+    "gateway.hosts" => gateway.hosts: "host names whose subdomains are origins of their own (CID.ipfs.HOST)";
+    "gateway.deserialized" => gateway.deserialized: "serve files and pages; false: only blocks, CARs and records";
+    "gateway.fetch" => gateway.fetch: "fetch from the network what the gateway is asked for and is not here";
+    "names.dnslink" => names.dnslink: "a file of lines DOMAIN PATH, taken before a domain's DNSLink; empty: none";
     "host.accept" => host.accept: "whose jobs run here: self, allowlist or anyone";
     "host.cpus" => host.cpus: "jobs that run at the same time; 0: one for each processor";
     "host.memory" => host.memory: "memory for all guests together";

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use adit_names::dns::{NoDns, SystemDns};
+use adit_names::dns::{NoDns, SystemDns, TxtTable};
 use adit_names::{Draft, IpnsName, IpnsRecord, NameError, NamePath, NameSystem as _, Names, Records, Txt};
 use adit_net::Net;
 use async_trait::async_trait;
@@ -105,7 +105,7 @@ impl Records for NodeRecords {
 
 impl NameService {
     /// Reads what was published before.
-    pub(crate) fn open(dir: &Path, identity: &Identity, net: &Net) -> std::io::Result<Self> {
+    pub(crate) fn open(dir: &Path, identity: &Identity, net: &Net, dnslink: &Path) -> std::io::Result<Self> {
         let published = Arc::new(Published::open(&dir.join("net").join("names"))?);
         let keys = KeyRing::new(dir, identity.node.clone());
         let records = Arc::new(NodeRecords { net: net.clone(), published: Arc::clone(&published) });
@@ -115,6 +115,10 @@ impl NameService {
                 tracing::warn!(error, "domain names cannot be resolved");
                 Arc::new(NoDns)
             }
+        };
+        let txt = match dnslink.as_os_str().is_empty() {
+            true => txt,
+            false => own_links(dnslink, txt)?,
         };
         let names = Arc::new(Names::new(records, txt));
         Ok(Self { names, keys, published, net: net.clone(), publishing: Default::default() })
@@ -244,6 +248,13 @@ impl NameService {
         self.published.keep(name, entry).map_err(PublishError::Disk)?;
         Ok(record)
     }
+}
+
+/// The operator's own DNSLinks, before those of DNS.
+fn own_links(file: &Path, behind: Arc<dyn Txt>) -> std::io::Result<Arc<dyn Txt>> {
+    let wrong = |why: String| std::io::Error::other(format!("{} (names.dnslink): {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    Ok(Arc::new(TxtTable::parse(&text, behind).map_err(wrong)?))
 }
 
 /// Why a name leads nowhere.

@@ -47,7 +47,7 @@ impl Node {
         let store = repo.blocks();
         let (net, events) = Net::start(net_config, Arc::clone(&store)).await.map_err(StartError::Net)?;
 
-        let names = NameService::open(dir, &identity, &net)
+        let names = NameService::open(dir, &identity, &net, &config.names.dnslink)
             .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
 
         let stop = CancellationToken::new();

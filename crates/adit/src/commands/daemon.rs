@@ -46,6 +46,8 @@ enum LogFormat {
 struct Up {
     node: String,
     api: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<String>,
     addresses: Vec<String>,
 }
 
@@ -142,16 +144,21 @@ async fn serve(
     let app = App::new(Arc::new(node.clone()), Arc::clone(node.repo()), tokens, guard);
     let server = Server::start(listener, router(app), Limits::default()).map_err(|error| cannot(&error))?;
 
-    let announced = Announced::write(repo, &format!("http://{address}"))?;
+    let gateway = super::gateway::start(node).await?;
+    let gateway_url = gateway.as_ref().map(|gateway| format!("http://{}", gateway.address()));
+
+    let announced = Announced::write(repo, &format!("http://{address}"), gateway_url)?;
     let up = Up {
         node: node.id().to_string(),
         api: announced.running.address.clone(),
+        gateway: announced.running.gateway.clone(),
         addresses: node.net().listen_addrs().iter().map(ToString::to_string).collect(),
     };
     tracing::info!(node = up.node, api = up.api, "the node is up");
     context.out.either(&up, |out, up| {
         out.line(format!("node {}", up.node))?;
-        out.line(format!("api  {}", up.api))
+        out.line(format!("api  {}", up.api))?;
+        up.gateway.iter().try_for_each(|gateway| out.line(format!("gateway {gateway}")))
     })?;
 
     let ended = tokio::select! {
@@ -163,7 +170,12 @@ async fn serve(
     // New commands should not find a node that is about to end.
     drop(announced);
     node.drain();
-    server.shutdown().await;
+    let gateway = async {
+        if let Some(gateway) = gateway {
+            gateway.shutdown().await;
+        }
+    };
+    tokio::join!(server.shutdown(), gateway);
     ended
 }
 
@@ -197,9 +209,9 @@ struct Announced {
 }
 
 impl Announced {
-    fn write(repo: &Path, address: &str) -> Result<Self, Failure> {
+    fn write(repo: &Path, address: &str, gateway: Option<String>) -> Result<Self, Failure> {
         let path = repo.join(Running::FILE);
-        let running = Running { address: address.to_owned(), pid: std::process::id() };
+        let running = Running { address: address.to_owned(), gateway, pid: std::process::id() };
         // Renamed into place, so that nobody reads half of it.
         let beside = repo.join(format!("{}.new", Running::FILE));
         let written = serde_json::to_vec(&running)

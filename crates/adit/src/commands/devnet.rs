@@ -142,6 +142,7 @@ fn prepare(repo: &Path, bootstrap: &str, settings: &[(String, String)]) -> Resul
         ("swarm.bootstrap", bootstrap),
         ("swarm.mdns", "false"),
         ("api.listen", "127.0.0.1:0"),
+        ("gateway.listen", "127.0.0.1:0"),
         ("host.accept", "anyone"),
     ];
     let given = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -7,6 +7,7 @@ pub(crate) mod dag;
 pub(crate) mod devnet;
 pub(crate) mod doctor;
 pub(crate) mod files;
+pub(crate) mod gateway;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod job;

@@ -1,6 +1,6 @@
 //! A UnixFS tree into a tar stream, as it is read.
 
-use crate::tar::{self, Entry, Kind};
+use crate::{Entry, Kind, MAX_DEPTH};
 use adit_store::BlockSource;
 use adit_store::export::{self, ExportError, Range};
 use adit_unixfs::data::Metadata;
@@ -23,32 +23,34 @@ const MAX_DIRECTORY: usize = 1 << 20;
 enum ArchiveError {
     #[error(transparent)]
     Export(#[from] ExportError),
-    #[error("the tree is nested deeper than {}", tar::MAX_DEPTH)]
+    #[error("the tree is nested deeper than {}", MAX_DEPTH)]
     TooDeep,
     #[error("the tree has more than {MAX_TREE} entries")]
     TooMany,
 }
 
-/// Streams what stands at `root`. A directory is the archive's root; anything else is one entry called `name`.
-pub(super) fn tar_of(
+/// Streams what stands at `root`. A directory and what is in it stand below `top`, or at the archive's root where that
+/// is empty; anything else is one entry called `name`.
+pub fn archive(
     source: Arc<dyn BlockSource>,
     root: Cid,
+    top: String,
     name: String,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let stream = async_stream::try_stream! {
         // Depth first; the stack holds what is still to come, deepest on top.
-        let mut stack = vec![(String::new(), root)];
+        let mut stack = vec![(top.clone(), root)];
         let mut count = 0;
         while let Some((path, cid)) = stack.pop() {
             count += 1;
             if count > MAX_TREE {
                 Err(ArchiveError::TooMany)?;
             }
-            if path.split('/').count() > tar::MAX_DEPTH {
+            if path.split('/').count() > MAX_DEPTH {
                 Err(ArchiveError::TooDeep)?;
             }
             let stat = export::stat(&*source, &cid).await.map_err(ArchiveError::from)?;
-            let lone = || if path.is_empty() { name.clone() } else { path.clone() };
+            let lone = || if path == top { name.clone() } else { path.clone() };
             match stat.kind {
                 StatKind::Directory { .. } => {
                     yield header(path.clone(), Kind::Directory, stat.metadata, 0o755);
@@ -73,11 +75,11 @@ pub(super) fn tar_of(
                     while let Some(bytes) = file.content.next().await {
                         yield bytes.map_err(ArchiveError::from)?;
                     }
-                    yield Bytes::from_static(tar::padding(file.size));
+                    yield Bytes::from_static(crate::padding(file.size));
                 }
             }
         }
-        yield Bytes::from_static(tar::END);
+        yield Bytes::from_static(crate::END);
     };
     stream.map(move |item: Result<Bytes, ArchiveError>| {
         item.map_err(|error| {
@@ -89,5 +91,5 @@ pub(super) fn tar_of(
 
 fn header(path: String, kind: Kind, metadata: Metadata, mode: u32) -> Bytes {
     let mtime = metadata.mtime.map_or(0, |mtime| mtime.seconds);
-    tar::header(&Entry { path, kind, mode: metadata.mode.unwrap_or(mode), mtime }).into()
+    crate::header(&Entry { path, kind, mode: metadata.mode.unwrap_or(mode), mtime }).into()
 }

@@ -5,10 +5,12 @@
 //! read here can be joined to a directory without leaving it, *except* through a symbolic link that an earlier entry
 //! made, which whoever unpacks must not follow (see [`unpack`]).
 
+mod archive;
 mod read;
 mod unpack;
 mod write;
 
+pub use archive::archive;
 pub use read::Reader;
 pub use unpack::{UnpackError, unpack};
 pub use write::{END, header, padding};
