@@ -4,18 +4,19 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use adit_store::{BlockSource, BlockStore, SourceError, StoreError};
+use adit_store::{Block, BlockSource, BlockStore, SourceError, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
 use libp2p::PeerId;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{Config, budget::PeerAccount, client::SessionId, receive::SHA2_256};
@@ -267,6 +268,11 @@ impl BlockSource for Session {
         if let Some(data) = self.handle.inner.store.get(cid).await? {
             return Ok(data);
         }
+        if is_empty(cid) {
+            let block = Block { cid: *cid, data: Bytes::new() };
+            self.handle.inner.store.put(vec![block]).await?;
+            return Ok(Bytes::new());
+        }
         if let Delivery::Block(data) = self.fetch(cid, false).await? {
             return Ok(data);
         }
@@ -283,7 +289,7 @@ impl BlockSource for Session {
         let inner = &self.handle.inner;
         let used = self.shared.wants.load(Ordering::Relaxed) + self.shared.announced.load(Ordering::Relaxed);
         let room = inner.config.max_wants_per_session.saturating_sub(used);
-        let cids: Vec<Cid> = cids.iter().take(room).copied().collect();
+        let cids: Vec<Cid> = cids.iter().filter(|cid| !is_empty(cid)).take(room).copied().collect();
         if cids.is_empty() {
             return;
         }
@@ -306,6 +312,13 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.handle.inner.send(Command::Close { session: self.id });
     }
+}
+
+/// Whether this is the block of no bytes. Nobody is asked for it: what it holds is known, and Kubo never serves one
+/// (a block of size 0 counts as absent there).
+fn is_empty(cid: &Cid) -> bool {
+    static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| Sha256::digest([]).into());
+    cid.hash().code() == SHA2_256 && cid.hash().digest() == *DIGEST
 }
 
 /// Counts wants of a session that the engine does not know yet.

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use adit_store::{BlockSource, DiskOptions, DiskStore, SourceError};
+use adit_store::{Block, BlockSource, DiskOptions, DiskStore, SourceError};
+use bytes::Bytes;
 
 use super::network::{Node, Transport, blocks, cids, fetch, until};
 use crate::bitswap::Config;
@@ -32,6 +33,17 @@ async fn blocks_of_all_sizes_travel_over_tcp_and_quic() {
         let traffic = client.bitswap.traffic(&server.peer).unwrap();
         assert!(traffic.received > bytes as u64, "{traffic:?}");
     }
+}
+
+/// Kubo never serves it: a block of size 0 counts as absent there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_empty_block_needs_no_peer() {
+    let alone = Node::start(Transport::Tcp).await;
+    let empty = [Block::new(0x55, Bytes::new())];
+    let session = alone.bitswap.session(vec![]);
+    session.prefetch(&cids(&empty));
+    assert_eq!(session.block(&empty[0].cid).await.unwrap(), "");
+    assert!(alone.has_all(&empty).await, "it is in the store, as everything handed out is");
 }
 
 #[tokio::test(flavor = "multi_thread")]
