@@ -137,8 +137,8 @@ fn modes_and_times_where_asked() -> Result<()> {
     let (adit, kubo) = (adit()?, Kubo::init(&program, &["unixfs-v0-2015"], &[])?);
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("file");
-    for (length, mode, nanoseconds) in
-        [(262_145, 0o600, 0), (1_000_000, 0o640, 123_456_789), (2_500_000, 0o4755, 1)]
+    for (length, mode, seconds) in
+        [(262_145, 0o600, 0), (1_000_000, 0o640, 1), (2_500_000, 0o4755, 1_700_000_000)]
     {
         fs::write(&path, noise(length, 5))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
