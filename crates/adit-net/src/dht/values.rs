@@ -19,6 +19,9 @@ use libp2p::{
 /// How long a record is kept that nobody sends again.
 const LIFE: Duration = Duration::from_secs(48 * 3600);
 
+/// More names than a node has keys for; records that it publishes for others may be some of them.
+const OWN: usize = 2048;
+
 /// Valid records only, at most so many, the best for each name. When it is full, those stay whose names are nearest to
 /// this node in the DHT, which are those that others look for here.
 #[derive(Debug)]
@@ -55,8 +58,11 @@ impl Values {
         }
     }
 
-    /// Records of this name are this node's own: they always have room.
+    /// Records of this name are published here: they always have room. Beyond [`OWN`] names they have that of others.
     pub(super) fn own(&mut self, key: Key) {
+        if self.own.len() >= OWN {
+            return;
+        }
         self.by_distance.remove(&self.local.distance(&KBucketKey::new(key.clone())));
         self.own.insert(key);
     }

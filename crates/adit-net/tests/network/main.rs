@@ -8,3 +8,4 @@ mod namespace;
 mod nodes;
 mod private;
 mod reach;
+mod spam;

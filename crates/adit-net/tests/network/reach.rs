@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use adit_net::{DhtMode, Multiaddr, NetConfig, PeerId, Scope, Transport};
+use adit_net::{DhtMode, Multiaddr, NetConfig, PeerId, Reach, Scope, Transport};
 use adit_store::{Block, BlockSource, BlockStore};
 use cid::Cid;
 use futures::StreamExt;
@@ -262,6 +262,29 @@ async fn a_node_that_another_dials_back_knows_that_it_is_reachable() {
     until("the other is identified", || is_kad(&watched).is_some()).await;
     assert_eq!(is_kad(&watched), Some(false));
     assert_eq!(watched.net.external_addrs(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_relays_only_when_told_to_and_while_it_can_be_dialled() {
+    let helper = Helper::start("127.0.0.1").await;
+    let reachable = |config: &mut NetConfig| {
+        config.external = vec!["/ip4/45.0.0.1/tcp/4711".parse().unwrap()];
+    };
+    let willing = |config: &mut NetConfig| config.relay_server = true;
+    let both = |config: &mut NetConfig| {
+        reachable(config);
+        willing(config);
+    };
+    let hidden = internet("127.0.0.1", &helper.address, willing).await;
+    let unwilling = internet("127.0.0.1", &helper.address, reachable).await;
+    let relay = internet("127.0.0.1", &helper.address, both).await;
+    for (node, relays) in [(&hidden, false), (&unwilling, false), (&relay, true)] {
+        let protocols = || helper.seen.lock().protocols.get(&node.peer()).cloned();
+        until("it is identified", || protocols().is_some()).await;
+        assert_eq!(protocols().unwrap().contains(&relay::HOP_PROTOCOL_NAME), relays);
+    }
+    assert_eq!(relay.net.reach(), Reach::Direct(relay.net.external_addrs()));
+    assert_eq!(hidden.net.reach(), Reach::Unknown);
 }
 
 /// Neither node is told of the other.

@@ -173,3 +173,42 @@ fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, Star
     };
     texts.iter().map(parse).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_net::Scope;
+
+    use super::*;
+
+    fn config(dir: &Path, flags: &[(&str, &str)]) -> NetConfig {
+        let flags: Vec<_> = flags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let settings = Settings::resolve(None, |_| None, &flags).unwrap();
+        net_config(&settings, &Identity::load_or_create(dir).unwrap(), dir).unwrap()
+    }
+
+    fn has_quic(config: &NetConfig) -> bool {
+        config.listen.iter().any(|a| a.to_string().contains("quic"))
+    }
+
+    #[test]
+    fn the_public_network_is_the_default_and_one_line_leaves_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let public = config(dir.path(), &[]);
+        assert_eq!(public.bootstrap, NetConfig::public_bootstrap());
+        assert!(has_quic(&public) && public.scope == Scope::Internet && !public.relay_server);
+        assert_eq!(public.kad_protocol(), "/ipfs/kad/1.0.0");
+
+        let key = format!("/key/swarm/psk/1.0.0/\n/base16/\n{}\n", "a".repeat(64));
+        std::fs::write(dir.path().join("swarm.key"), key).unwrap();
+        let private = config(dir.path(), &[("swarm.key-file", "swarm.key")]);
+        assert!(private.swarm_key.is_some() && private.bootstrap.is_empty() && !has_quic(&private));
+        assert_eq!(private.listen.len(), public.listen.len() - 1);
+        // Whoever asks for QUIC gets the network's own error.
+        let quic = "/ip4/0.0.0.0/udp/4711/quic-v1";
+        assert!(has_quic(&config(dir.path(), &[("swarm.key-file", "swarm.key"), ("swarm.listen", quic)])));
+
+        let lan = config(dir.path(), &[("swarm.dht", "lan")]);
+        assert!(lan.bootstrap.is_empty() && lan.scope == Scope::Local);
+        assert_eq!(lan.kad_protocol(), "/ipfs/lan/kad/1.0.0");
+    }
+}

@@ -1,9 +1,9 @@
 //! One DHT of Adit and Kubo nodes: twenty real processes that share only a Kubo node as first contact.
 
 use crate::{noise, programs};
-use adit_tests::{Connection, Node, PrivateKubo, eventually};
+use adit_tests::{Node, PrivateKubo, eventually};
 use anyhow::{Context, Result, ensure};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ADIT: usize = 16;
 const KUBO: usize = 4;
@@ -127,60 +127,4 @@ fn twenty_nodes_of_two_kinds_are_one_dht() -> Result<()> {
     let records = std::fs::metadata(keeper.repository().join("net/providers"))?.len();
     ensure!(records > 100, "{records} bytes of provider records");
     Ok(())
-}
-
-/// Printed, not judged: two processors and twenty processes make single figures a matter of luck.
-#[test]
-#[ignore = "soak: measures"]
-fn soak_time_until_a_second_node_can_fetch_what_was_just_added() -> Result<()> {
-    if !PrivateKubo::is_here()? {
-        return Ok(());
-    }
-    const ROUNDS: u64 = 20;
-    let Network { kubo, adit } = network()?;
-    for node in &adit {
-        eventually("every Adit node knows the others", PATIENCE, || {
-            let known = node.json(&["node", "ls"])?;
-            Ok((known.as_array().map_or(0, Vec::len) == ADIT - 1).then_some(()))
-        })?;
-    }
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    let (mut from, mut to) = (adit[3].http()?, adit[12].http()?);
-    let (mut kubo_from, mut kubo_to) = (kubo[1].rpc()?, kubo[2].rpc()?);
-    for round in 0..ROUNDS {
-        let content = noise(100_000, 100 + round);
-        let begin = Instant::now();
-        let added = from.request("POST", "/api/v1/add", Some("application/octet-stream"), &content)?;
-        let cid = added.json()?["cid"].as_str().context("a cid")?.to_owned();
-        ensure!(to.get(&format!("/api/v1/cat/{cid}"))?.body == content);
-        ours.push(begin.elapsed());
-        theirs.push(kubo_round(&mut kubo_from, &mut kubo_to, &noise(100_000, 1000 + round))?);
-    }
-    ours.sort();
-    theirs.sort();
-    let (ours, theirs) = (ours[ours.len() / 2], theirs[theirs.len() / 2]);
-    println!(
-        "added and fetched by a second node, 100 kB, median of {ROUNDS}: adit {ours:?}, kubo {theirs:?}, ratio {:.2}",
-        ours.as_secs_f64() / theirs.as_secs_f64()
-    );
-    Ok(())
-}
-
-/// Kubo does not announce what was just added in a LAN's DHT of itself (0.43 waits for its next round), so it is told to.
-fn kubo_round(from: &mut Connection, to: &mut Connection, content: &[u8]) -> Result<Duration> {
-    let mut body = b"--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\
-        Content-Type: application/octet-stream\r\n\r\n"
-        .to_vec();
-    body.extend_from_slice(content);
-    body.extend_from_slice(b"\r\n--edge--\r\n");
-    let begin = Instant::now();
-    let kind = Some("multipart/form-data; boundary=edge");
-    let added = from.request("POST", "/api/v0/add?cid-version=1&quieter=true", kind, &body)?;
-    let text = String::from_utf8(added.body)?;
-    let cid = text.split("\"Hash\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let cid = cid.with_context(|| format!("no CID in {text}"))?;
-    ensure!(from.request("POST", &format!("/api/v0/routing/provide?arg={cid}"), None, b"")?.status == 200);
-    let fetched = to.request("POST", &format!("/api/v0/cat?arg={cid}"), None, b"")?;
-    ensure!(fetched.body == content, "Kubo gives other bytes: {}", fetched.status);
-    Ok(begin.elapsed())
 }
