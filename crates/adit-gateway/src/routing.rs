@@ -94,9 +94,17 @@ where
         }
         ("ipns", &Method::PUT) => {
             let name = name(key)?;
-            let body = Limited::new(request.into_body(), adit_names::limits::RECORD).collect().await;
+            let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a record has at most 10 KiB");
+            let body = request.into_body();
+            if body.size_hint().lower() > adit_names::limits::RECORD as u64 {
+                return Err(too_large());
+            }
+            let body = Limited::new(body, adit_names::limits::RECORD).collect();
+            let body = tokio::time::timeout(gateway.0.settings.idle, body).await.map_err(|_| {
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "the record did not arrive in time")
+            })?;
             let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a record has at most 10 KiB"),
+                Some(_) => too_large(),
                 None => Refusal::bad("the record did not arrive"),
             })?;
             let record =

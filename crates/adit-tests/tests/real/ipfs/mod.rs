@@ -4,6 +4,7 @@
 //! Every transfer is bounded in time and compared byte by byte.
 
 mod cids;
+mod conformance;
 mod dht;
 mod helia;
 mod kubo;
