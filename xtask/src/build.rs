@@ -15,8 +15,17 @@ pub(crate) const PURE: &[&str] = &["adit-model", "adit-unixfs", "adit-wire"];
 /// The attested process and what it is made of.
 pub(crate) const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
 /// Everything that the daemon and the command line are made of.
-pub(crate) const NODE: &[&str] =
-    &["adit-names", "adit-tar", "adit-gateway", "adit-store", "adit-net", "adit-node", "adit-api", "adit"];
+pub(crate) const NODE: &[&str] = &[
+    "adit-names",
+    "adit-tar",
+    "adit-gateway",
+    "adit-store",
+    "adit-net",
+    "adit-node",
+    "adit-api",
+    "adit-rpc",
+    "adit",
+];
 /// The tests of the real programs.
 pub(crate) const REAL: &[&str] = &["adit-tests"];
 

@@ -86,6 +86,8 @@ pub trait Node: Jobs + Routing + Naming {
     async fn peers(&self) -> Result<Vec<PeerView>, ApiError>;
     /// Connects to a multiaddress; gives the peer id.
     async fn connect(&self, address: &str) -> Result<String, ApiError>;
+    /// Closes the connections with a peer.
+    async fn disconnect(&self, peer: &str) -> Result<(), ApiError>;
     /// All settings.
     fn settings(&self) -> Result<Vec<SettingView>, ApiError>;
     /// Stores a new value for a setting.

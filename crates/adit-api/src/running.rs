@@ -266,6 +266,16 @@ impl Node for adit_node::Node {
         }
     }
 
+    async fn disconnect(&self, peer: &str) -> Result<(), ApiError> {
+        let peer: adit_net::PeerId = peer.parse().map_err(|error| {
+            ApiError::new(Code::BadRequest, format!("{peer:.100?} is not a peer id: {error}"))
+        })?;
+        if !self.net().is_connected(&peer) {
+            return Err(ApiError::new(Code::NotFound, format!("there is no connection with {peer}")));
+        }
+        self.net().disconnect(peer).await.map_err(|error| ApiError::new(Code::Unavailable, error.to_string()))
+    }
+
     fn settings(&self) -> Result<Vec<SettingView>, ApiError> {
         let rows = adit_node::Node::settings(self).rows();
         let view =

@@ -51,7 +51,7 @@ async fn files_of_all_sizes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     for profile in [Profile::UnixfsV1_2025, Profile::Legacy] {
-        let options = ImportOptions { profile, ..ImportOptions::default() };
+        let options = ImportOptions { layout: profile.into(), ..ImportOptions::default() };
         let chunk = profile.chunk_size();
         for len in [0, 1, 1000, chunk - 1, chunk, chunk + 1, 4 * chunk, 9 * chunk + 17] {
             let data = content(len);

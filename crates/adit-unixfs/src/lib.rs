@@ -39,4 +39,4 @@ mod varint;
 pub use block::{Block, BlockError};
 pub use links::links;
 pub use path::IpfsPath;
-pub use profile::Profile;
+pub use profile::{Layout, Profile};

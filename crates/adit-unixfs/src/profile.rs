@@ -69,3 +69,47 @@ impl std::fmt::Display for Profile {
         f.write_str(self.name())
     }
 }
+
+/// Every choice that decides which CID the same bytes get, one by one: a [`Profile`], or what a tool that is used to
+/// `ipfs add` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// Whether dag-pb nodes are named by CIDv0.
+    pub cid_v0: bool,
+    /// Whether leaves are raw blocks; else they are dag-pb nodes.
+    pub raw_leaves: bool,
+    /// Bytes of file content in one leaf; at least 1, and small enough for a block.
+    pub chunk_size: usize,
+    /// Links in one internal file node; at least 2.
+    pub links_per_node: usize,
+    /// Whether a directory's size is that of its block, rather than that of its names and CIDs.
+    pub exact_directory_size: bool,
+    /// A directory above this size becomes a HAMT.
+    pub directory_threshold: usize,
+    /// Slots in one HAMT node: a power of two.
+    pub hamt_fanout: usize,
+}
+
+/// The largest [`Layout::chunk_size`]: a leaf with its frame still fits into a block that peers take.
+pub const MAX_CHUNK: usize = 2 * 1024 * 1024 - 256;
+
+impl From<Profile> for Layout {
+    fn from(profile: Profile) -> Self {
+        let modern = profile == Profile::UnixfsV1_2025;
+        Layout {
+            cid_v0: !modern,
+            raw_leaves: modern,
+            chunk_size: profile.chunk_size(),
+            links_per_node: profile.links_per_node(),
+            exact_directory_size: modern,
+            directory_threshold: profile.directory_threshold(),
+            hamt_fanout: profile.hamt_fanout(),
+        }
+    }
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Profile::default().into()
+    }
+}

@@ -124,7 +124,7 @@ impl Tokens {
     /// What a token allows, and which one it is; `None` for a token that is not known.
     ///
     /// Tokens are looked up by their hash, so the time this takes says nothing about other tokens.
-    pub(crate) fn check(&self, token: &str) -> Option<(Scope, Option<Arc<TokenView>>)> {
+    pub fn check(&self, token: &str) -> Option<(Scope, Option<Arc<TokenView>>)> {
         let hash = hash(token);
         if hash == self.local {
             return Some((Scope::Admin, None));

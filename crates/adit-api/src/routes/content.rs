@@ -164,7 +164,7 @@ pub(super) async fn add(
     let added = if is_tar {
         tree::import(&lease.store(), body, profile, query.preserve).await?
     } else {
-        let options = ImportOptions { profile, ..ImportOptions::default() };
+        let options = ImportOptions { layout: profile.into(), ..ImportOptions::default() };
         let imported = import_file(&lease.store(), body, &options).await?;
         Added { cid: imported.root, bytes: imported.content, files: 1, directories: 0 }
     };

@@ -58,7 +58,7 @@ pub(super) async fn small_body(request: Request, limit: usize) -> Result<Bytes, 
 }
 
 /// A body of any length as a stream that fails when it pauses for longer than [`BODY_TIMEOUT`].
-pub(super) fn streamed(body: Body) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
+pub fn streamed(body: Body) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
     let stream = futures::stream::unfold(body.into_data_stream(), |mut chunks| async move {
         let item = match tokio::time::timeout(BODY_TIMEOUT, chunks.next()).await {
             Ok(None) => return None,

@@ -13,6 +13,9 @@ mod run;
 mod tokens;
 mod uploads;
 
+pub use extract::streamed;
+pub use uploads::answer as answer_upload;
+
 use crate::access::{Guard, Tokens};
 use crate::backend::Node;
 use crate::error::ApiError;
@@ -48,6 +51,26 @@ impl App {
     /// Puts a node, its repository and its access rules behind the API.
     pub fn new(node: Arc<dyn Node>, repo: Arc<Repo>, tokens: Tokens, guard: Guard) -> Arc<Self> {
         Arc::new(Self { node, repo, tokens, guard, metrics: Metrics::new() })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<dyn Node> {
+        &self.node
+    }
+
+    /// Its blocks and pins.
+    pub fn repo(&self) -> &Arc<Repo> {
+        &self.repo
+    }
+
+    /// Who may call.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The names under which it may be called, and the pages that may.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Has the request answered, and its body read on if it was refused.
-pub(super) async fn answer(request: Request, next: Next) -> Response {
+pub async fn answer(request: Request, next: Next) -> Response {
     if !is_upload(request.headers()) {
         return next.run(request).await;
     }

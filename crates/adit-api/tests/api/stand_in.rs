@@ -223,6 +223,10 @@ impl Node for StandIn {
         Err(ApiError::new(Code::Unavailable, "the stand-in knows nobody"))
     }
 
+    async fn disconnect(&self, _: &str) -> Result<(), ApiError> {
+        Err(ApiError::new(Code::NotFound, "the stand-in knows nobody"))
+    }
+
     fn settings(&self) -> Result<Vec<SettingView>, ApiError> {
         let setting = |key: &str| SettingView {
             key: key.into(),

@@ -18,7 +18,7 @@ use cid::Cid;
 
 pub use file::{ConfigFile, ConfigFileError};
 pub use table::{Origin, SETTINGS, Setting, SettingError, Settings};
-pub use units::{ByteSize, Hours, Span};
+pub use units::{ByteSize, Hours, LoopbackAddress, Span};
 
 /// The name of the settings file in a repository.
 pub const FILE_NAME: &str = "config.toml";
@@ -36,6 +36,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// IPNS and DNSLink.
     pub names: NamesConfig,
+    /// Kubo's RPC without tokens.
+    pub rpc: RpcConfig,
     /// What this node does for others.
     pub host: HostConfig,
     /// How this node runs its own jobs.
@@ -132,6 +134,13 @@ pub struct NamesConfig {
     pub dnslink: PathBuf,
 }
 
+/// A port of its own for tools that know Kubo's RPC and no tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RpcConfig {
+    /// Where it listens, if the operator wants it at all.
+    pub listen: LoopbackAddress,
+}
+
 /// What the operator gives, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConfig {
@@ -218,6 +227,7 @@ impl Default for Config {
                 fetch: true,
             },
             names: NamesConfig { dnslink: PathBuf::new() },
+            rpc: RpcConfig::default(),
             host: HostConfig {
                 accept: Accept::Own,
                 cpus: 0,

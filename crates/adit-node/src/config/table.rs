@@ -7,7 +7,7 @@ use adit_model::Accept;
 use cid::Cid;
 use serde::Serialize;
 
-use super::{ByteSize, Config, ConfigFile, ConfigFileError, Dht, Hours, Span};
+use super::{ByteSize, Config, ConfigFile, ConfigFileError, Dht, Hours, LoopbackAddress, Span};
 
 /// Where a value came from, strongest last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ macro_rules! value_by_from_str {
         }
     )*};
 }
-value_by_from_str!(ByteSize, Dht, Hours, Span);
+value_by_from_str!(ByteSize, Dht, Hours, LoopbackAddress, Span);
 
 impl Value for Accept {
     fn parse(text: &str) -> Result<Self, String> {
@@ -201,6 +201,7 @@ settings! {
     "gateway.deserialized" => gateway.deserialized: "serve files and pages; false: only blocks, CARs and records";
     "gateway.fetch" => gateway.fetch: "fetch from the network what the gateway is asked for and is not here";
     "names.dnslink" => names.dnslink: "a file of lines DOMAIN PATH, taken before a domain's DNSLink; empty: none";
+    "rpc.listen" => rpc.listen: "loopback address and port of Kubo's /api/v0 without tokens; empty: none";
     "host.accept" => host.accept: "whose jobs run here: self, allowlist or anyone";
     "host.cpus" => host.cpus: "jobs that run at the same time; 0: one for each processor";
     "host.memory" => host.memory: "memory for all guests together";

@@ -4,6 +4,7 @@
 //! back as the same value, because `config set` writes what `config get` prints.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -183,6 +184,33 @@ macro_rules! serde_as_text {
 }
 serde_as_text!(ByteSize, Span, Hours);
 
+/// An address and port that only this machine can reach, or none (the empty text).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopbackAddress(pub Option<SocketAddr>);
+
+impl fmt::Display for LoopbackAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |address| address.fmt(f))
+    }
+}
+
+impl FromStr for LoopbackAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Ok(Self(None)),
+            text => match text.parse::<SocketAddr>() {
+                Ok(address) if address.ip().is_loopback() => Ok(Self(Some(address))),
+                Ok(_) => Err(format!(
+                    "`{text}` can be reached from other machines, and nothing here asks for a token; use 127.0.0.1:4715"
+                )),
+                Err(_) => Err(format!("`{text}` is not an address and port such as 127.0.0.1:4715")),
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +251,16 @@ mod tests {
         assert!(Hours::Always.contains(at(3, 3)));
         for bad in ["25:00-26:00", "12:00", "08:00-08:00", "8-9", "noon-midnight"] {
             assert!(bad.parse::<Hours>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_open_to_everybody() {
+        for text in ["", "127.0.0.1:4715", "[::1]:0"] {
+            assert_eq!(text.parse::<LoopbackAddress>().unwrap().to_string(), text);
+        }
+        for text in ["0.0.0.0:4715", "192.0.2.1:1", "[::]:1", "localhost:1", "127.0.0.1", "4715"] {
+            assert!(text.parse::<LoopbackAddress>().is_err(), "{text}");
         }
     }
 }

@@ -32,13 +32,13 @@ pub(crate) async fn regular(
     path: &Path,
     options: &ImportOptions,
 ) -> Result<Built, ImportError> {
-    let chunk = options.profile.chunk_size();
+    let chunk = options.layout.chunk_size;
     let first = {
         let (path, options) = (path.to_owned(), options.clone());
         blocking(move || open_and_read_first(path, &options)).await?
     };
     let Opened { file, metadata, first } = first;
-    let mut layout = FileLayout::new(options.profile, metadata);
+    let mut layout = FileLayout::new(options.layout, metadata);
     let mut blocks = Vec::new();
     let whole = first.as_ref().is_none_or(|(_, built)| built.content < chunk as u64);
     if let Some((block, built)) = first {
@@ -96,7 +96,7 @@ fn open_and_read_first(path: PathBuf, options: &ImportOptions) -> Result<Opened,
 
 /// Reads and hashes the leaf at `offset`; `None` at the end of the file.
 fn read_leaf(file: &File, offset: u64, options: &ImportOptions) -> io::Result<Option<(Block, Built)>> {
-    let chunk = options.profile.chunk_size();
+    let chunk = options.layout.chunk_size;
     let left = file.metadata()?.len().saturating_sub(offset);
     // The file may grow or shrink meanwhile; what is read is what counts.
     let mut bytes = vec![0; chunk.min(usize::try_from(left).unwrap_or(chunk))];
@@ -111,7 +111,7 @@ fn read_leaf(file: &File, offset: u64, options: &ImportOptions) -> io::Result<Op
     }
     bytes.truncate(read);
     options.count(read);
-    Ok((read > 0).then(|| leaf(options.profile, Bytes::from(bytes))))
+    Ok((read > 0).then(|| leaf(options.layout, Bytes::from(bytes))))
 }
 
 /// Imports what a reader gives.
@@ -119,18 +119,19 @@ pub(crate) async fn stream(
     store: &Arc<dyn BlockStore>,
     reader: impl AsyncRead + Unpin + Send,
     options: &ImportOptions,
+    metadata: Metadata,
 ) -> Result<Built, ImportError> {
-    let mut layout = FileLayout::new(options.profile, Metadata::NONE);
+    let mut layout = FileLayout::new(options.layout, metadata);
     let mut blocks = Vec::new();
     let chunks = stream::try_unfold(reader, |mut reader| async move {
         let chunk = read_chunk(&mut reader, options).await.map_err(ImportError::ReadStream)?;
         Ok(chunk.map(|chunk| (chunk, reader)))
     });
-    let profile = options.profile;
+    let choices = options.layout;
     let mut leaves = chunks
         .map(|chunk: Result<Bytes, ImportError>| async move {
             let chunk = chunk?;
-            blocking(move || Ok(leaf(profile, chunk))).await
+            blocking(move || Ok(leaf(choices, chunk))).await
         })
         .buffered(AHEAD)
         // Boxed, because the compiler cannot show an unboxed one to be `Send` for every lifetime, which
@@ -154,7 +155,7 @@ async fn read_chunk(
     reader: &mut (impl AsyncRead + Unpin),
     options: &ImportOptions,
 ) -> io::Result<Option<Bytes>> {
-    let chunk = options.profile.chunk_size();
+    let chunk = options.layout.chunk_size;
     let mut bytes = Vec::new();
     // Grows as bytes come, so that a trickle does not hold whole chunks.
     reader.take(chunk as u64).read_to_end(&mut bytes).await?;

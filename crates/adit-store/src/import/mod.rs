@@ -22,8 +22,9 @@ use std::{
 };
 
 use adit_unixfs::{
-    Block, Profile,
+    Block, Layout,
     build::{Built, DirectoryError},
+    data::Metadata,
 };
 use cid::Cid;
 use tokio::io::AsyncRead;
@@ -51,7 +52,7 @@ pub struct Preserve {
 /// How to import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    pub profile: Profile,
+    pub layout: Layout,
     pub hidden: Hidden,
     pub preserve: Preserve,
     /// Counts bytes of content as they are read, for a progress bar.
@@ -130,9 +131,19 @@ pub async fn reader(
     reader: impl AsyncRead + Unpin + Send,
     options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
-    let built = file::stream(store, reader, options).await?;
+    let built = file::stream(store, reader, options, Metadata::NONE).await?;
     store.sync().await?;
     Ok(of_file(built))
+}
+
+/// Like [`reader`], with mode and mtime in the root. Nothing is synced: the caller does that when it has all.
+pub async fn part(
+    store: &Arc<dyn BlockStore>,
+    reader: impl AsyncRead + Unpin + Send,
+    options: &ImportOptions,
+    metadata: Metadata,
+) -> Result<Built, ImportError> {
+    file::stream(store, reader, options, metadata).await
 }
 
 /// Imports bytes in memory, as one file.
@@ -144,7 +155,7 @@ pub async fn bytes(
     let data = data.into();
     options.count(data.len());
     let mut blocks = Vec::new();
-    let mut builder = adit_unixfs::build::FileBuilder::new(options.profile, Default::default());
+    let mut builder = adit_unixfs::build::FileBuilder::new(options.layout, Default::default());
     builder.push(data, &mut blocks);
     let built = builder.finish(&mut blocks);
     store.put(blocks).await?;

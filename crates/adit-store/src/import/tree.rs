@@ -105,7 +105,7 @@ impl Tree {
         if depth >= DEPTH_MAX {
             return Err(ImportError::TooDeep { path, limit: DEPTH_MAX });
         }
-        let mut builder = DirectoryBuilder::new(self.options.profile, self.node_metadata(metadata));
+        let mut builder = DirectoryBuilder::new(self.options.layout, self.node_metadata(metadata));
         let children = stream::iter(list(path.clone(), self.options.hidden).await?)
             .map(|(name, path)| async move {
                 let looked = look(path.clone()).await?;
@@ -134,7 +134,7 @@ impl Tree {
         let target = looked.target.clone().and_then(|target| target.into_os_string().into_string().ok());
         let target = target.filter(|target| target.len() <= limits::SYMLINK_TARGET);
         let target = target.ok_or(ImportError::SymlinkTarget { path })?;
-        let (block, built) = symlink(self.options.profile, &target, self.node_metadata(&looked.metadata));
+        let (block, built) = symlink(self.options.layout, &target, self.node_metadata(&looked.metadata));
         self.store.put(vec![block]).await?;
         Ok(built)
     }

@@ -16,6 +16,7 @@ mod nat;
 mod network;
 mod operator;
 mod refusals;
+mod rpc;
 mod slow_peers;
 mod soak;
 

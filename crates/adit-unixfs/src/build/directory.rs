@@ -11,13 +11,13 @@ use crate::codec::dag_pb::{PbLink, encoded_link_len};
 use crate::data::{Data, Kind, Metadata};
 use crate::murmur3::murmur3_x64_64;
 use crate::node::{HAMT_HASH, NodeError, check_name, hamt_slot};
-use crate::profile::Profile;
+use crate::profile::Layout;
 
 /// Collects entries, then builds the directory. Memory grows with the number of entries (some 200
 /// bytes each), not with what they name.
 #[derive(Debug)]
 pub struct DirectoryBuilder {
-    profile: Profile,
+    choices: Layout,
     metadata: Metadata,
     entries: BTreeMap<String, (Cid, u64)>,
 }
@@ -38,8 +38,8 @@ pub enum DirectoryError {
 
 impl DirectoryBuilder {
     /// An empty directory.
-    pub fn new(profile: Profile, metadata: Metadata) -> Self {
-        DirectoryBuilder { profile, metadata, entries: BTreeMap::new() }
+    pub fn new(choices: impl Into<Layout>, metadata: Metadata) -> Self {
+        DirectoryBuilder { choices: choices.into(), metadata, entries: BTreeMap::new() }
     }
 
     /// Adds an entry; the order does not matter.
@@ -73,7 +73,7 @@ impl DirectoryBuilder {
     /// Builds the directory's blocks, the root last.
     pub fn finish(self, out: &mut Vec<Block>) -> Result<Built, DirectoryError> {
         let data = Data { metadata: self.metadata, ..Data::new(Kind::Directory) };
-        if self.estimated_size(&data) > self.profile.directory_threshold() {
+        if self.estimated_size(&data) > self.choices.directory_threshold {
             return self.hamt(out);
         }
         let links = self
@@ -81,23 +81,24 @@ impl DirectoryBuilder {
             .iter()
             .map(|(name, &(cid, tsize))| PbLink { cid, name: Some(name), tsize: Some(tsize) })
             .collect();
-        let (block, built) = node(self.profile, links, &data, 0);
+        let (block, built) = node(self.choices, links, &data, 0);
         out.push(block);
         Ok(built)
     }
 
-    /// What the profile compares with its threshold: the exact size of the block, or (legacy) only the
+    /// What is compared with the threshold: the exact size of the block, or (legacy) only the
     /// bytes of names and CIDs.
     fn estimated_size(&self, data: &Data<'_>) -> usize {
-        let links = self.entries.iter().map(|(name, &(cid, tsize))| match self.profile {
-            Profile::UnixfsV1_2025 => encoded_link_len(&PbLink { cid, name: Some(name), tsize: Some(tsize) }),
-            Profile::Legacy => name.len() + cid.encoded_len(),
+        let exact = self.choices.exact_directory_size;
+        let links = self.entries.iter().map(|(name, &(cid, tsize))| match exact {
+            true => encoded_link_len(&PbLink { cid, name: Some(name), tsize: Some(tsize) }),
+            false => name.len() + cid.encoded_len(),
         });
         let links: usize = links.sum();
-        match self.profile {
+        match exact {
             // The `Data` field: one byte of key, one of length (the message is always short).
-            Profile::UnixfsV1_2025 => links + 2 + data.encode().len(),
-            Profile::Legacy => links,
+            true => links + 2 + data.encode().len(),
+            false => links,
         }
     }
 
@@ -108,7 +109,7 @@ impl DirectoryBuilder {
             .map(|(name, &(cid, tsize))| Hashed { hash: murmur3_x64_64(name.as_bytes()), name, cid, tsize })
             .collect();
         entries.sort_by_key(|entry| entry.hash);
-        shard(self.profile, &entries, 0, self.metadata, out)
+        shard(self.choices, &entries, 0, self.metadata, out)
     }
 }
 
@@ -122,13 +123,13 @@ struct Hashed<'a> {
 /// Builds the trie node for entries that share the slots of all levels above `level`. The entries are
 /// sorted by hash, so those of one slot lie together.
 fn shard(
-    profile: Profile,
+    choices: Layout,
     entries: &[Hashed<'_>],
     level: u32,
     metadata: Metadata,
     out: &mut Vec<Block>,
 ) -> Result<Built, DirectoryError> {
-    let fanout = profile.hamt_fanout();
+    let fanout = choices.hamt_fanout;
     let bits = fanout.trailing_zeros();
     let slot_of = |entry: &Hashed<'_>| hamt_slot(entry.hash, level, bits);
     let mut field = vec![0u8; fanout / 8];
@@ -139,7 +140,7 @@ fn shard(
         links.push(match group {
             [entry] => (format!("{slot:02X}{}", entry.name), entry.cid, entry.tsize),
             several => {
-                let below = shard(profile, several, level + 1, Metadata::NONE, out)?;
+                let below = shard(choices, several, level + 1, Metadata::NONE, out)?;
                 (format!("{slot:02X}"), below.cid, below.tsize)
             }
         });
@@ -157,7 +158,7 @@ fn shard(
         .iter()
         .map(|(name, cid, tsize)| PbLink { cid: *cid, name: Some(name), tsize: Some(*tsize) })
         .collect();
-    let (block, built) = node(profile, links, &data, 0);
+    let (block, built) = node(choices, links, &data, 0);
     out.push(block);
     Ok(built)
 }

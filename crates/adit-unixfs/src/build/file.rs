@@ -8,7 +8,7 @@ use crate::block::{Block, RAW};
 use crate::build::{Built, node};
 use crate::codec::dag_pb::PbLink;
 use crate::data::{Data, Kind, Metadata};
-use crate::profile::Profile;
+use crate::profile::Layout;
 
 /// Cuts a stream of bytes into leaves and builds the tree above them.
 ///
@@ -16,20 +16,21 @@ use crate::profile::Profile;
 /// that each call pushes to `out` are the caller's to store before it calls again.
 #[derive(Debug)]
 pub struct FileBuilder {
-    profile: Profile,
+    choices: Layout,
     layout: FileLayout,
     pending: BytesMut,
 }
 
 impl FileBuilder {
     /// An empty file.
-    pub fn new(profile: Profile, metadata: Metadata) -> Self {
-        FileBuilder { profile, layout: FileLayout::new(profile, metadata), pending: BytesMut::new() }
+    pub fn new(choices: impl Into<Layout>, metadata: Metadata) -> Self {
+        let choices = choices.into();
+        FileBuilder { choices, layout: FileLayout::new(choices, metadata), pending: BytesMut::new() }
     }
 
     /// Appends content. Chunks that lie wholly inside `data` become blocks without being copied.
     pub fn push(&mut self, mut data: Bytes, out: &mut Vec<Block>) {
-        let chunk = self.profile.chunk_size();
+        let chunk = self.choices.chunk_size;
         while !data.is_empty() {
             if self.pending.is_empty() && data.len() >= chunk {
                 self.leaf(data.split_to(chunk), out);
@@ -55,34 +56,31 @@ impl FileBuilder {
     }
 
     fn leaf(&mut self, chunk: Bytes, out: &mut Vec<Block>) {
-        let (block, built) = leaf(self.profile, chunk);
+        let (block, built) = leaf(self.choices, chunk);
         out.push(block);
         self.layout.leaf(built, out);
     }
 }
 
 /// Makes one leaf. Independent of all others, so that leaves can be hashed on several threads.
-/// `chunk` must be [`Profile::chunk_size`] bytes, except for the last.
-pub fn leaf(profile: Profile, chunk: Bytes) -> (Block, Built) {
+/// `chunk` must be [`Layout::chunk_size`] bytes, except for the last.
+pub fn leaf(choices: impl Into<Layout>, chunk: Bytes) -> (Block, Built) {
+    let choices = choices.into();
     let content = chunk.len() as u64;
-    match profile {
-        Profile::UnixfsV1_2025 => {
-            let block = Block::new(RAW, chunk);
-            let built = Built { cid: block.cid, tsize: content, content };
-            (block, built)
-        }
-        Profile::Legacy => {
-            let inline = (!chunk.is_empty()).then_some(&chunk[..]);
-            let data = Data { data: inline, filesize: Some(content), ..Data::new(Kind::File) };
-            node(profile, Vec::new(), &data, content)
-        }
+    if choices.raw_leaves {
+        let block = Block::new(RAW, chunk);
+        let built = Built { cid: block.cid, tsize: content, content };
+        return (block, built);
     }
+    let inline = (!chunk.is_empty()).then_some(&chunk[..]);
+    let data = Data { data: inline, filesize: Some(content), ..Data::new(Kind::File) };
+    node(choices, Vec::new(), &data, content)
 }
 
 /// The tree above leaves that were made elsewhere, handed over in file order.
 #[derive(Debug)]
 pub struct FileLayout {
-    profile: Profile,
+    choices: Layout,
     metadata: Metadata,
     /// Unfinished nodes, from the one above the leaves upwards; none is ever empty.
     levels: Vec<Vec<Built>>,
@@ -90,8 +88,8 @@ pub struct FileLayout {
 
 impl FileLayout {
     /// A tree without leaves.
-    pub fn new(profile: Profile, metadata: Metadata) -> Self {
-        FileLayout { profile, metadata, levels: Vec::new() }
+    pub fn new(choices: impl Into<Layout>, metadata: Metadata) -> Self {
+        FileLayout { choices: choices.into(), metadata, levels: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -109,7 +107,7 @@ impl FileLayout {
         }
         // A full node is closed only when one more child comes: until then it may be the root, which
         // is written differently (with metadata).
-        if self.levels[level].len() == self.profile.links_per_node() {
+        if self.levels[level].len() == self.choices.links_per_node {
             let full = std::mem::take(&mut self.levels[level]);
             let (block, built) = self.internal(&full, Metadata::NONE);
             out.push(block);
@@ -121,7 +119,7 @@ impl FileLayout {
     /// Closes all nodes and returns the root. Without a leaf this is the empty file.
     pub fn finish(mut self, out: &mut Vec<Block>) -> Built {
         if self.is_empty() {
-            let (block, built) = leaf(self.profile, Bytes::new());
+            let (block, built) = leaf(self.choices, Bytes::new());
             out.push(block);
             self.leaf(built, out);
         }
@@ -157,6 +155,6 @@ impl FileLayout {
             metadata,
             ..Data::new(Kind::File)
         };
-        node(self.profile, links, &data, content)
+        node(self.choices, links, &data, content)
     }
 }

@@ -1,5 +1,5 @@
 //! Building files, directories and symlinks: bytes and names go in, blocks come out, and the CIDs equal
-//! Kubo's for the same [`Profile`].
+//! Kubo's for the same [`Profile`](crate::Profile), or for the same [`Layout`].
 
 mod directory;
 mod file;
@@ -12,7 +12,7 @@ use cid::Cid;
 use crate::block::Block;
 use crate::codec::dag_pb::{self, PbLink, PbNode};
 use crate::data::{Data, Kind, Metadata};
-use crate::profile::Profile;
+use crate::profile::Layout;
 
 /// A finished file, directory, symlink, or a part of one: what a parent needs to link to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +26,17 @@ pub struct Built {
 }
 
 /// Builds a symbolic link. Targets longer than [`crate::limits::SYMLINK_TARGET`] could not be read back.
-pub fn symlink(profile: Profile, target: &str, metadata: Metadata) -> (Block, Built) {
+pub fn symlink(choices: impl Into<Layout>, target: &str, metadata: Metadata) -> (Block, Built) {
     let data = Data { data: Some(target.as_bytes()), metadata, ..Data::new(Kind::Symlink) };
-    node(profile, Vec::new(), &data, 0)
+    node(choices.into(), Vec::new(), &data, 0)
 }
 
-/// Encodes a dag-pb node and names it as the profile says.
-fn node(profile: Profile, links: Vec<PbLink<'_>>, data: &Data<'_>, content: u64) -> (Block, Built) {
+/// Encodes a dag-pb node and names it as the layout says.
+fn node(choices: Layout, links: Vec<PbLink<'_>>, data: &Data<'_>, content: u64) -> (Block, Built) {
     let below: u64 = links.iter().filter_map(|link| link.tsize).sum();
     let bytes = dag_pb::encode(&PbNode { links, data: Some(&data.encode()) });
     let tsize = below + bytes.len() as u64;
-    let block = match profile {
-        Profile::UnixfsV1_2025 => Block::new(crate::block::DAG_PB, bytes),
-        Profile::Legacy => Block::new_v0(bytes),
-    };
+    let block = if choices.cid_v0 { Block::new_v0(bytes) } else { Block::new(crate::block::DAG_PB, bytes) };
     let built = Built { cid: block.cid, tsize, content };
     (block, built)
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use adit_api::access::{Guard, Tokens};
 use adit_api::{App, Limits, Server, router};
-use adit_node::config::{ConfigFile, FILE_NAME, Settings};
+use adit_node::config::{Config, ConfigFile, FILE_NAME, Settings};
 use adit_node::{Identity, Node};
+use adit_rpc::Access;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +49,9 @@ struct Up {
     api: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<String>,
+    /// Kubo's RPC without tokens, where the operator opened it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rpc: Option<String>,
     addresses: Vec<String>,
 }
 
@@ -107,14 +111,14 @@ fn log_to_stderr(format: LogFormat) -> Result<(), Failure> {
 async fn run(context: &Context, repo: &Path, settings: Settings) -> Result<(), Failure> {
     // Listened for from the beginning: a signal during the start must not leave a lock or an enclave behind.
     let mut stop = Stop::new()?;
-    let api = settings.config().api.clone();
+    let config = settings.config().clone();
     let node = tokio::select! {
         node = Node::start(repo, settings) => {
             node.map_err(|error| Failure::because(Exit::Failed, "the node did not start", &error))?
         }
         () = stop.asked() => return Ok(()),
     };
-    let ended = serve(context, repo, &node, &api, &mut stop).await;
+    let ended = serve(context, repo, &node, &config, &mut stop).await;
     tracing::info!("stopping");
     tokio::select! {
         () = node.shutdown() => {}
@@ -128,9 +132,10 @@ async fn serve(
     context: &Context,
     repo: &Path,
     node: &Node,
-    api: &adit_node::config::ApiConfig,
+    config: &Config,
     stop: &mut Stop,
 ) -> Result<(), Failure> {
+    let api = &config.api;
     let listener = TcpListener::bind(&api.listen).await.map_err(|error| {
         Failure::because(Exit::Failed, format!("cannot listen on {}", api.listen), &error)
             .hint("choose another address by the setting api.listen; port 0 takes a free one")
@@ -142,7 +147,12 @@ async fn serve(
     let tokens = Tokens::open(repo).map_err(|error| cannot(&error))?;
     let guard = Guard::new(address, &api.hosts, &api.origins);
     let app = App::new(Arc::new(node.clone()), Arc::clone(node.repo()), tokens, guard);
-    let server = Server::start(listener, router(app), Limits::default()).map_err(|error| cannot(&error))?;
+    let pinning = adit_rpc::psa::Pinning::start(repo, app.clone()).map_err(|error| cannot(&error))?;
+    let routes = router(app.clone())
+        .merge(adit_rpc::router(app.clone(), Access::Tokens))
+        .merge(adit_rpc::psa::router(pinning));
+    let server = Server::start(listener, routes, Limits::default()).map_err(|error| cannot(&error))?;
+    let open_rpc = serve_open_rpc(config, app).await?;
 
     let gateway = super::gateway::start(node).await?;
     let gateway_url = gateway.as_ref().map(|gateway| format!("http://{}", gateway.address()));
@@ -152,13 +162,15 @@ async fn serve(
         node: node.id().to_string(),
         api: announced.running.address.clone(),
         gateway: announced.running.gateway.clone(),
+        rpc: open_rpc.as_ref().map(|server| format!("http://{}", server.address())),
         addresses: node.net().listen_addrs().iter().map(ToString::to_string).collect(),
     };
     tracing::info!(node = up.node, api = up.api, "the node is up");
     context.out.either(&up, |out, up| {
         out.line(format!("node {}", up.node))?;
         out.line(format!("api  {}", up.api))?;
-        up.gateway.iter().try_for_each(|gateway| out.line(format!("gateway {gateway}")))
+        up.gateway.iter().try_for_each(|gateway| out.line(format!("gateway {gateway}")))?;
+        up.rpc.iter().try_for_each(|rpc| out.line(format!("rpc  {rpc} (no token needed)")))
     })?;
 
     let ended = tokio::select! {
@@ -175,8 +187,27 @@ async fn serve(
             gateway.shutdown().await;
         }
     };
-    tokio::join!(server.shutdown(), gateway);
+    let open_rpc = async {
+        if let Some(server) = open_rpc {
+            server.shutdown().await;
+        }
+    };
+    tokio::join!(server.shutdown(), gateway, open_rpc);
     ended
+}
+
+/// Kubo's RPC for tools that know no tokens: only where the operator asks for it, and only on loopback.
+async fn serve_open_rpc(config: &Config, app: Arc<App>) -> Result<Option<Server>, Failure> {
+    let Some(address) = config.rpc.listen.0 else { return Ok(None) };
+    let cannot = |error: &std::io::Error| {
+        Failure::because(Exit::Failed, format!("cannot listen on {address}"), error)
+            .hint("choose another address by the setting rpc.listen; port 0 takes a free one")
+    };
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot(&error))?;
+    let guard = Guard::new(address, &config.api.hosts, &config.api.origins);
+    let routes = adit_rpc::router(app, Access::Everyone(guard));
+    let server = Server::start(listener, routes, Limits::default()).map_err(|error| cannot(&error))?;
+    Ok(Some(server))
 }
 
 /// The signals that ask for an end.
