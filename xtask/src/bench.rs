@@ -42,6 +42,13 @@ const BENCHES: &[Bench] = &[
         example: "jobs_bench",
         needs_peers: false,
     },
+    Bench {
+        name: "gateway",
+        measures: "the gateway against Kubo's: a hot file, a large file, a thousand clients",
+        package: "adit-tests",
+        example: "gateway_bench",
+        needs_peers: false,
+    },
 ];
 
 pub(crate) fn run(names: &[&str]) -> Result<()> {
@@ -58,6 +65,9 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         let mut run = cargo("run", &[bench.package]);
         run.args(["--example", bench.example]);
         run.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit"));
+        if bench.name == "gateway" {
+            crate::peers::install()?.tell(&mut run);
+        }
         check(run.env("ADIT_PLAIN_WASMTIME", programs.join("plain-wasmtime")))?;
     }
     Ok(())

@@ -216,7 +216,7 @@ impl Gateway {
         let (space, root, segments, site) = match reached.host {
             Host::Origin { label, space, gateway } => {
                 let root = match self
-                    .origin(&label, space, &gateway, &reached.scheme, &segments, trailing, &query)
+                    .origin(&label, space, &gateway, reached.scheme, &segments, trailing, &query)
                     .await?
                 {
                     Ok(root) => root,

@@ -73,7 +73,9 @@ impl Gateway {
     }
 
     async fn directory(&self, ask: &Ask, found: &Found) -> Result<Response<Body>, Refusal> {
-        if !ask.trailing && !(ask.segments.is_empty() && ask.site != Site::Path) {
+        // The root of an origin has its slash by itself.
+        let origin_root = ask.segments.is_empty() && ask.site != Site::Path;
+        if !ask.trailing && !origin_root {
             let to = format!("{}{}/{}", ask.base(), escape::path(&ask.segments), ask.query.behind());
             return redirect(StatusCode::MOVED_PERMANENTLY, &to);
         }

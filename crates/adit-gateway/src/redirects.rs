@@ -74,8 +74,9 @@ fn rule(line: &str) -> Result<Rule, String> {
             _ => pieces.push(Piece::Text(escape::decode(part).ok_or("the path is not text")?)),
         }
     }
-    let elsewhere = to.starts_with("https://") || to.starts_with("http://");
-    if !to.starts_with('/') && !(elsewhere && (300..400).contains(&status)) {
+    let is_url = to.starts_with("https://") || to.starts_with("http://");
+    let elsewhere = is_url && (300..400).contains(&status);
+    if !to.starts_with('/') && !elsewhere {
         return Err("the target has to begin with /, or be a URL that is redirected to".into());
     }
     let status = StatusCode::from_u16(status).map_err(|_| "no status")?;
