@@ -49,6 +49,13 @@ const BENCHES: &[Bench] = &[
         example: "gateway_bench",
         needs_peers: false,
     },
+    Bench {
+        name: "ipfs",
+        measures: "adding, transfers, memory and collection beside the real Kubo",
+        package: "adit-tests",
+        example: "ipfs_bench",
+        needs_peers: false,
+    },
 ];
 
 pub(crate) fn run(names: &[&str]) -> Result<()> {
@@ -65,7 +72,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         let mut run = cargo("run", &[bench.package]);
         run.args(["--example", bench.example]);
         run.env("ADIT_ENCLAVE", programs.join("adit-enclave")).env("ADIT_BIN", programs.join("adit"));
-        if bench.name == "gateway" {
+        if ["gateway", "ipfs"].contains(&bench.name) {
             crate::peers::install()?.tell(&mut run);
         }
         check(run.env("ADIT_PLAIN_WASMTIME", programs.join("plain-wasmtime")))?;
