@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod guests;
 mod licences;
 mod peers;
@@ -22,6 +23,7 @@ usage: cargo xtask <command>
   bench [NAME…]         measure, and print what was measured beside what was to be reached
   peers                 install the programs that tests talk to (Kubo, Helia) into the user's cache
   guests [--check]      rebuild the Wasm programs under guests/; --check compares with what is checked in
+  dist                  pack a tarball, a Debian package and a container's recipe into target/dist
   ci                    what CI runs: formatting, lints, then the tests
 ";
 
@@ -44,6 +46,7 @@ fn run() -> Result<()> {
         ["peers"] => peers::install().map(drop),
         ["guests"] => guests::run(false),
         ["guests", "--check"] => guests::run(true),
+        ["dist"] => dist::run(),
         ["ci"] => test::ci(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

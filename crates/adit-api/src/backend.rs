@@ -80,6 +80,8 @@ pub trait Node: Jobs + Routing + Naming {
     fn ready(&self) -> Result<(), ApiError>;
     /// Nodes known to run Adit.
     async fn nodes(&self) -> Result<Vec<NodeView>, ApiError>;
+    /// Takes no new jobs from now on; gives how many have not ended.
+    fn drain(&self) -> usize;
     /// What could be wrong with it.
     async fn doctor(&self) -> Result<Vec<Check>, ApiError>;
     /// Connected peers.

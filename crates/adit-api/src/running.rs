@@ -227,8 +227,12 @@ impl Node for adit_node::Node {
         if self.is_ready() {
             return Ok(());
         }
-        Err(ApiError::new(Code::EnclaveDown, "the enclave does not answer, or the node is stopping")
+        Err(ApiError::new(Code::EnclaveDown, "the enclave does not answer, or the node takes nothing new")
             .hint("`adit doctor` says what is wrong"))
+    }
+
+    fn drain(&self) -> usize {
+        adit_node::Node::drain(self)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {

@@ -715,3 +715,10 @@ pub struct IssueBody {
     /// What it allows.
     pub scope: crate::access::Scope,
 }
+
+/// A node that takes no new jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Drained {
+    /// Jobs that have not ended, those given to other nodes among them.
+    pub jobs: usize,
+}

@@ -277,15 +277,20 @@ fn a_worker_never_serves_two_issuers() {
 
 /// Starts a job that never ends by itself and waits until it is running.
 fn start_endless(node: &mut FakeNode, blocks: &mut Blocks, how: &How) -> fake_node::Session {
+    let session = ask_for_endless(node, blocks, how);
+    node.wait_for_stats("compiling", |stats| stats.codes_cached > 0);
+    let pid = node.child.id();
+    wait_until("starting the worker", || children(pid).into_iter().any(busy));
+    session
+}
+
+fn ask_for_endless(node: &mut FakeNode, blocks: &mut Blocks, how: &How) -> fake_node::Session {
     let code = blocks.add_file(&module(ENDLESS));
     let task = unique(task(code));
     let invocation = node.invoke(&task);
     let mut session = node.session();
     let push = vec![(code, blocks.memory[&code].clone())];
     session.start(&task, &invocation, &How { push, ..how.clone() });
-    node.wait_for_stats("compiling", |stats| stats.codes_cached > 0);
-    let pid = node.child.id();
-    wait_until("starting the worker", || children(pid).into_iter().any(busy));
     session
 }
 
@@ -343,7 +348,7 @@ fn a_job_is_killed_at_its_deadline_whatever_it_waits_for() {
     let (mut node, mut blocks) = (node(), Blocks::default());
     let how = How { deadline: Some(Duration::from_millis(1500)), ..How::default() };
     // For the program's end.
-    let mut session = start_endless(&mut node, &mut blocks, &how);
+    let mut session = ask_for_endless(&mut node, &mut blocks, &how);
     assert_eq!(session.serve(|_| Answer::Silence).0.failure().0, Failure::Deadline);
     // For the code, then for the input.
     let how = How { deadline: Some(Duration::from_millis(300)), ..How::default() };

@@ -371,8 +371,9 @@ pub struct NodeStatus {
 pub enum EnclaveStatus {
     /// It answers.
     Up {
-        /// Its process id.
-        pid: u32,
+        /// Its process id; absent if the service manager started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
         /// What executes guests, as receipts name it.
         runtime: String,
         /// How often it was started again since the node started.

@@ -261,7 +261,9 @@ async fn a_killed_enclave_is_started_again_and_its_job_run_once_more() {
     let id = node.submit(request).await.unwrap();
     eventually("the guest runs", || node.job(&id).unwrap().state == JobState::Running).await;
     for kill in 1..=2 {
-        let adit_node::view::EnclaveStatus::Up { pid, .. } = node.status().enclave else { panic!("not up") };
+        let adit_node::view::EnclaveStatus::Up { pid: Some(pid), .. } = node.status().enclave else {
+            panic!("not up")
+        };
         let killed = rustix::process::kill_process(
             rustix::process::Pid::from_raw(pid as i32).unwrap(),
             rustix::process::Signal::KILL,

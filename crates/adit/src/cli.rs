@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Key(commands::name::Key),
     /// Find out what is wrong
     Doctor,
+    /// Take no new jobs, and wait for those that run
+    Drain(commands::drain::Args),
     /// Settings and where they come from
     #[command(subcommand)]
     Config(commands::config::Config),

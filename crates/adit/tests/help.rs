@@ -56,6 +56,7 @@ const COMMANDS: &[&str] = &[
     "key new",
     "key ls",
     "doctor",
+    "drain",
     "config",
     "config show",
     "config get",

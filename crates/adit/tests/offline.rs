@@ -148,9 +148,10 @@ fn a_reader_that_goes_away_is_not_worth_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
     command.env_clear().env("ADIT_PATH", folder.path()).args(["config", "show"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    // Gone before the command begins: one that is quick would otherwise have written all by then.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(stderr(&output), "");
     assert_eq!(code(&output), 141);
 }

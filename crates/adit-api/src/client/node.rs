@@ -3,7 +3,7 @@
 use super::{Client, ClientError, empty, encode};
 use crate::access::{IssuedToken, Scope, TokenView};
 use crate::types::{
-    Check, Collected, ConnectBody, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus, NodeView,
+    Check, Collected, ConnectBody, Drained, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus, NodeView,
     PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishedName, RepoView, ResolvedName,
     SetBody, SetReply, SettingView, Verified,
 };
@@ -40,6 +40,11 @@ impl Client {
     /// What could be wrong.
     pub async fn doctor(&self) -> Result<Vec<Check>, ClientError> {
         self.fetch(Method::GET, "/api/v1/doctor").await
+    }
+
+    /// Has it take no new jobs; gives how many have not ended.
+    pub async fn drain(&self) -> Result<Drained, ClientError> {
+        self.fetch(Method::POST, "/api/v1/drain").await
     }
 
     /// Connected peers.

@@ -126,6 +126,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(node::nodes))
         .routes(routes!(node::show))
         .routes(routes!(node::doctor))
+        .routes(routes!(node::drain))
         .routes(routes!(node::peers))
         .routes(routes!(node::connect))
         .routes(routes!(node::settings))

@@ -5,7 +5,7 @@ use super::extract::{JsonBody, Path};
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::types::{
-    Check, ConnectBody, IdView, NodeStatus, NodeView, PeerView, SetBody, SetReply, SettingView,
+    Check, ConnectBody, Drained, IdView, NodeStatus, NodeView, PeerView, SetBody, SetReply, SettingView,
 };
 use adit_model::NodeId;
 use axum::Json;
@@ -73,6 +73,16 @@ pub(super) async fn doctor(
     State(app): State<Arc<App>>,
 ) -> Result<Json<Vec<Check>>, ApiError> {
     app.node.doctor().await.map(Json)
+}
+
+/// Take no new jobs from now on, until the next start. Jobs that have begun go on; the answer says how many, and may be
+/// asked for again. Scope: admin.
+#[utoipa::path(
+    post, path = "/drain", tag = "node", operation_id = "drain", security(("token" = ["admin"])),
+    responses((status = 200, body = Drained), (status = "default", description = "Error", body = ErrorBody))
+)]
+pub(super) async fn drain(_: Allowed<needs::Admin>, State(app): State<Arc<App>>) -> Json<Drained> {
+    Json(Drained { jobs: app.node.drain() })
 }
 
 /// Connected peers. Scope: read.

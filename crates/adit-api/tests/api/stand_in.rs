@@ -260,6 +260,10 @@ impl Node for StandIn {
         })
     }
 
+    fn drain(&self) -> usize {
+        0
+    }
+
     fn metrics(&self) -> String {
         "# TYPE adit_stand_in gauge\nadit_stand_in 1\n".into()
     }

@@ -256,9 +256,9 @@ async fn opening_connects_first_and_names_what_is_missing() {
     assert_eq!(soon(theirs.recv()).await.unwrap().unwrap(), "hello");
 }
 
-/// The bound is generous, since tests share their machine; `xtask bench` has the figures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_round_trip_is_short() {
+#[ignore = "a measurement"]
+async fn soak_what_a_round_trip_costs() {
     for transport in ["tcp", "quic"] {
         let (a, mut b) = pair(transport, Limits::default()).await;
         let (mut ours, mut theirs) = stream(&a, &mut b).await;
@@ -276,7 +276,6 @@ async fn a_round_trip_is_short() {
         }
         times.sort();
         println!("{transport}: round trip of 300 bytes p50 {:?}, p99 {:?}", times[1000], times[1980]);
-        assert!(times[1000] < Duration::from_millis(5), "{transport}: {:?}", times[1000]);
 
         let mut opens = Vec::new();
         for _ in 0..200 {

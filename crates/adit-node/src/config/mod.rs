@@ -195,10 +195,12 @@ pub struct StoreConfig {
 }
 
 /// How the enclave process is found and sized.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnclaveConfig {
     /// The program; empty means `adit-enclave` beside this program.
     pub program: PathBuf,
+    /// Where an enclave answers that runs as a user of its own; empty means that the node starts one.
+    pub socket: PathBuf,
 }
 
 impl Default for Config {
@@ -251,7 +253,7 @@ impl Default for Config {
                 provide: true,
             },
             store: StoreConfig { disk: ByteSize(0) },
-            enclave: EnclaveConfig { program: PathBuf::new() },
+            enclave: EnclaveConfig::default(),
         }
     }
 }

@@ -222,6 +222,7 @@ settings! {
     "jobs.provide" => jobs.provide: "announce added content in the DHT";
     "store.disk" => store.disk: "disk space for blocks; 0: all that is free";
     "enclave.program" => enclave.program: "the enclave's program; empty: adit-enclave beside this one";
+    "enclave.socket" => enclave.socket: "socket of an enclave that runs as a user of its own; empty: start one";
 }
 
 /// Why a setting was refused.

@@ -13,7 +13,7 @@ mod session;
 mod slots;
 mod supervisor;
 
-pub use process::{SpawnError, program};
+pub use process::{Origin, SpawnError};
 pub(crate) use session::{Ended, JobEnd, Order, Session, Surroundings};
 pub(crate) use slots::{Place, Slots};
 pub(crate) use supervisor::Enclave;

@@ -1,11 +1,16 @@
-//! Starting the enclave's program with its control channel as descriptor 3.
+//! Where the enclave comes from: this node starts its program with the control channel as descriptor 3; or the service
+//! manager does so, as another user, for each connection to a socket.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use adit_wire::{AsyncChannel, Channel};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::process::{Child, Command};
+
+use crate::config::EnclaveConfig;
 
 /// The descriptor under which the enclave finds its control channel.
 const CONTROL_FD: i32 = 3;
@@ -31,30 +36,99 @@ pub enum SpawnError {
         #[source]
         source: std::io::Error,
     },
+    /// Nobody answers at the socket.
+    #[error("no enclave at {socket}: is its service there (`systemctl status adit-enclave.socket`)?")]
+    Connect {
+        /// Where it should be.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// No channel could be made.
     #[error("cannot make a channel to the enclave")]
     Channel(#[source] std::io::Error),
 }
 
-/// The configured program, or `adit-enclave` beside this one.
-pub fn program(configured: &Path) -> Result<PathBuf, SpawnError> {
-    let path = if configured.as_os_str().is_empty() {
-        std::env::current_exe().map_err(SpawnError::NoSelf)?.with_file_name("adit-enclave")
-    } else {
-        configured.to_owned()
-    };
-    if path.is_file() { Ok(path) } else { Err(SpawnError::NoProgram(path)) }
+/// Where the enclave comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// This program, started by the node, as the node's user.
+    Program(PathBuf),
+    /// Whatever answers at this socket: started by the service manager, as a user of its own.
+    Socket(PathBuf),
 }
 
-/// A running enclave. Dropping it kills the process, whose workers end with it.
+impl Origin {
+    /// What the settings say: a socket, a program, or `adit-enclave` beside this program.
+    pub fn of(config: &EnclaveConfig) -> Result<Self, SpawnError> {
+        if !config.socket.as_os_str().is_empty() {
+            return Ok(Origin::Socket(config.socket.clone()));
+        }
+        let path = if config.program.as_os_str().is_empty() {
+            std::env::current_exe().map_err(SpawnError::NoSelf)?.with_file_name("adit-enclave")
+        } else {
+            config.program.clone()
+        };
+        if path.is_file() { Ok(Origin::Program(path)) } else { Err(SpawnError::NoProgram(path)) }
+    }
+
+    /// A new enclave.
+    pub(super) fn begin(&self) -> Result<Process, SpawnError> {
+        match self {
+            Origin::Program(program) => spawn(program),
+            Origin::Socket(socket) => connect(socket),
+        }
+    }
+}
+
+/// A running enclave. Dropping it ends the process: a child is killed, and another user's enclave ends when its
+/// channel is closed. Workers end with it.
 #[derive(Debug)]
 pub(super) struct Process {
-    pub(super) child: Child,
     pub(super) control: AsyncChannel,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// `None`: the service manager started it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
+    /// Waits for a child's end; gives what is known of it, in words.
+    pub(super) async fn ended(&mut self, patience: Duration) -> String {
+        let Some(child) = &mut self.child else { return "its service's log says why".into() };
+        match tokio::time::timeout(patience, child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "it still runs and is killed".into(),
+        }
+    }
+
+    /// Leaves no zombie behind.
+    pub(super) async fn kill(mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill().await;
+        }
+    }
+}
+
+fn connect(socket: &Path) -> Result<Process, SpawnError> {
+    let connected = || -> std::io::Result<AsyncChannel> {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let ours = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        rustix::net::connect(&ours, &SocketAddrUnix::new(socket)?)?;
+        AsyncChannel::new(Channel::from_socket(ours)?)
+    };
+    match connected() {
+        Ok(control) => Ok(Process { control, child: None }),
+        Err(source) => Err(SpawnError::Connect { socket: socket.to_owned(), source }),
+    }
 }
 
 /// Starts the program with an empty environment and nothing of ours open but the control channel.
-pub(super) fn spawn(program: &Path) -> Result<Process, SpawnError> {
+fn spawn(program: &Path) -> Result<Process, SpawnError> {
     let (ours, theirs) = Channel::pair().map_err(SpawnError::Channel)?;
     let theirs: OwnedFd = theirs.into_socket();
     let theirs_raw = theirs.as_raw_fd();
@@ -89,5 +163,5 @@ pub(super) fn spawn(program: &Path) -> Result<Process, SpawnError> {
         command.spawn().map_err(|source| SpawnError::Spawn { program: program.to_owned(), source })?;
     drop(theirs);
     let control = AsyncChannel::new(ours).map_err(SpawnError::Channel)?;
-    Ok(Process { child, control })
+    Ok(Process { control, child: Some(child) })
 }

@@ -1,7 +1,6 @@
 //! The task that owns the enclave's process.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Session;
-use super::process::{self, Process};
+use super::process::{self, Origin, Process};
 use crate::clock::unix_seconds;
 use crate::view::EnclaveStatus;
 
@@ -44,8 +43,8 @@ const OUTCOMES_NOTED: usize = 16_384;
 /// How the enclave is started.
 #[derive(Clone, Debug)]
 pub struct EnclaveOptions {
-    /// The program.
-    pub program: PathBuf,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Operator's account, named as host in receipts.
     pub host: adit_model::AccountId,
     /// Job slots.
@@ -301,7 +300,7 @@ impl Supervisor {
         if self.stop.is_cancelled() {
             return EndOfLife::Stopped;
         }
-        let mut process = match process::spawn(&self.options.program) {
+        let mut process = match self.options.origin.begin() {
             Ok(process) => process,
             Err(e) => return e.into(),
         };
@@ -311,10 +310,9 @@ impl Supervisor {
         };
         if matches!(end, EndOfLife::Stopped) {
             let _ = send(&process.control, &ToEnclave::Shutdown).await;
-            let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, process.child.wait()).await;
+            process.ended(SHUTDOWN_PATIENCE).await;
         }
-        // `kill_on_drop` covers every other way; waiting here keeps no zombie between lives.
-        let _ = process.child.kill().await;
+        process.kill().await;
         end
     }
 
@@ -333,14 +331,14 @@ impl Supervisor {
             Some(FromEnclave::Ready { job_key, runtime }) => (JobKey(job_key), runtime),
             Some(FromEnclave::Refused { detail }) => return Err(EndOfLife::Refused(detail)),
             Some(other) => return Err(EndOfLife::Protocol(format!("{other:?} before Ready"))),
-            None => return Err(EndOfLife::Closed(self.exit(process).await)),
+            None => return Err(EndOfLife::Closed(process.ended(SHUTDOWN_PATIENCE).await)),
         };
         self.endorse(&process.control, job_key, &runtime).await?;
         let mut sessions = Vec::with_capacity(self.options.slots);
         for _ in 0..self.options.slots {
             sessions.push(open_session(&process.control, generation).await?);
         }
-        let pid = process.child.id().unwrap_or_default();
+        let pid = process.pid();
         *self.shared.live.lock() = Some(Live {
             generation,
             job_key,
@@ -363,7 +361,7 @@ impl Supervisor {
                     Some(FromEnclave::Code { code, cached }) => self.note_code(code, cached),
                     Some(FromEnclave::Stats(stats)) => *self.shared.stats.lock() = stats,
                     Some(other) => return Err(EndOfLife::Protocol(format!("{other:?} after Ready"))),
-                    None => return Err(EndOfLife::Closed(self.exit(process).await)),
+                    None => return Err(EndOfLife::Closed(process.ended(SHUTDOWN_PATIENCE).await)),
                 },
                 lost = self.lost_sessions.recv() => if lost == Some(generation) {
                     let session = open_session(&process.control, generation).await?;
@@ -415,14 +413,6 @@ impl Supervisor {
             } else {
                 live.codes.remove(&code);
             }
-        }
-    }
-
-    async fn exit(&self, process: &mut Process) -> String {
-        match tokio::time::timeout(SHUTDOWN_PATIENCE, process.child.wait()).await {
-            Ok(Ok(status)) => status.to_string(),
-            Ok(Err(e)) => e.to_string(),
-            Err(_) => "it still runs and is killed".into(),
         }
     }
 }

@@ -39,13 +39,13 @@ fn check(name: &str, verdict: Verdict, found: impl Into<String>, advice: Option<
 
 async fn enclave(shared: &Shared) -> Check {
     match shared.enclave.settled(PATIENCE).await {
-        EnclaveStatus::Up { pid, runtime, restarts: 0 } => {
-            check("enclave", Verdict::Ok, format!("up as process {pid}, runtime {runtime}"), None)
+        EnclaveStatus::Up { runtime, restarts: 0, .. } => {
+            check("enclave", Verdict::Ok, format!("up, runtime {runtime}"), None)
         }
-        EnclaveStatus::Up { pid, restarts, .. } => check(
+        EnclaveStatus::Up { restarts, .. } => check(
             "enclave",
             Verdict::Warn,
-            format!("up as process {pid}, after {restarts} restarts"),
+            format!("up, after {restarts} restarts"),
             Some("the daemon's log says why it ended"),
         ),
         EnclaveStatus::Starting { reason } => check(

@@ -20,7 +20,7 @@ pub(crate) async fn offer(
     fresh: bool,
 ) -> Result<Bid, Refusal> {
     if shared.draining.is_cancelled() {
-        return Err(Refusal::new(RefusalKind::Draining, "this node is stopping"));
+        return Err(Refusal::new(RefusalKind::Draining, "this node takes nothing new: it is to be stopped"));
     }
     if shared.enclave.job_key().is_none() {
         return Err(Refusal::new(RefusalKind::EnclaveDown, "this node's enclave is not running"));

@@ -244,9 +244,11 @@ impl Node {
         reason.unwrap_or_else(|| "the node is gone".into())
     }
 
-    /// Takes nothing new on; what runs goes on.
-    pub fn drain(&self) {
+    /// Takes nothing new on, until the node is started again; what runs goes on. Gives how many jobs have not ended,
+    /// those that were given to other nodes among them.
+    pub fn drain(&self) -> usize {
         self.shared.draining.cancel();
+        self.shared.jobs.open_jobs().len()
     }
 
     /// Ends in order: nothing new is taken on, running jobs get a moment, then requesters are told,

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Dht, Origin, Settings, Span};
-use crate::enclave::{Enclave, EnclaveOptions, Slots, program};
+use crate::enclave::{self, Enclave, EnclaveOptions, Slots};
 use crate::host::Rules;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
@@ -41,7 +41,7 @@ impl Node {
         let config = settings.config().clone();
         let identity = Identity::load(dir)?;
         let rules = Rules::new(&config, identity.account_id())?;
-        let program = program(&config.enclave.program)?;
+        let origin = enclave::Origin::of(&config.enclave)?;
         let net_config = net_config(&settings, &identity, dir)?;
         let (repo, jobs) = open(dir, &config).await?;
         let store = repo.blocks();
@@ -52,7 +52,7 @@ impl Node {
 
         let stop = CancellationToken::new();
         let options = EnclaveOptions {
-            program,
+            origin,
             host: identity.account_id(),
             slots: config.slots(),
             memory: config.host.memory.0,

@@ -15,6 +15,7 @@ mod jobs;
 mod nat;
 mod network;
 mod operator;
+mod packages;
 mod refusals;
 mod rpc;
 mod slow_peers;

@@ -167,6 +167,29 @@ fn a_jobs_missing_data_comes_within_the_bandwidth() -> Result<()> {
     Ok(())
 }
 
+/// A node that is to be stopped takes nothing new, from anybody, and says when the last job has ended.
+#[test]
+fn a_node_drains_before_it_is_stopped() -> Result<()> {
+    let pair = Pair::start(&[])?;
+    let program = endless(&pair.requester)?;
+    let program = program.to_str().context("text")?;
+    let fuel = ["--fuel", "1000000000000000", "--memory", "64MiB"];
+    let words = [&["run", program, "--detach", "--at", &pair.peer, "--timeout", "60s"], &fuel[..]].concat();
+    let started = pair.requester.json(&words)?;
+    let job = started["job"].as_str().context("a job")?;
+    eventually("it runs", Duration::from_secs(20), || {
+        Ok((pair.requester.json(&["job", "show", job])?["state"] == "running").then_some(()))
+    })?;
+    let impatient = pair.host.adit(&["drain", "--timeout", "1s"])?.expect(124)?;
+    ensure!(impatient.stderr.contains("1 jobs have not ended"), "{}", impatient.stderr);
+    pair.refused(&[&guest("echo")], "takes nothing new")?;
+    ensure!(pair.host.adit(&["run", &guest("echo"), "--local"])?.code > 100, "its own jobs are not taken");
+    ensure!(pair.host.http()?.get("/readyz")?.status == 503, "it still says that it is ready");
+    pair.requester.adit(&["job", "cancel", job])?.expect(0)?;
+    ensure!(pair.host.json(&["drain"])?["jobs"] == 0);
+    Ok(())
+}
+
 /// What a host made for somebody else survives a collection until the time that it promised, and no longer.
 #[test]
 fn a_result_is_kept_for_as_long_as_the_host_promised() -> Result<()> {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use adit_api::types::{Check, Verdict};
 use adit_node::Identity;
-use adit_node::config::{ConfigFile, FILE_NAME, Settings};
+use adit_node::config::{ConfigFile, EnclaveConfig, FILE_NAME, Settings};
+use adit_node::enclave::Origin;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure, chain};
@@ -16,8 +17,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<u8, Failure> {
     if !context.is_remote() {
         let repo = context.repo()?;
         checks.push(identity(&repo));
-        checks.push(settings(&repo));
-        checks.push(enclave_program());
+        checks.extend(settings(&repo));
     }
     let asked = async { Ok::<_, Failure>(context.client()?.doctor().await?) };
     match asked.await {
@@ -59,30 +59,37 @@ fn identity(repo: &Path) -> Check {
     }
 }
 
-fn settings(repo: &Path) -> Check {
+fn settings(repo: &Path) -> [Check; 2] {
     let path = repo.join(FILE_NAME);
     let resolved = ConfigFile::read(&path).map_err(|error| chain(&error)).and_then(|file| {
         Settings::resolve(Some(&file), |name| std::env::var(name).ok(), &[]).map_err(|error| chain(&error))
     });
     match resolved {
-        Ok(_) => check("settings", Verdict::Ok, path.display().to_string(), ""),
-        Err(why) => check("settings", Verdict::Fail, why, "correct the value with `adit config set`"),
+        Ok(settings) => [
+            check("settings", Verdict::Ok, path.display().to_string(), ""),
+            enclave_program(&settings.config().enclave),
+        ],
+        Err(why) => [
+            check("settings", Verdict::Fail, why, "correct the value with `adit config set`"),
+            enclave_program(&EnclaveConfig::default()),
+        ],
     }
 }
 
-fn enclave_program() -> Check {
-    const NAME: &str = "adit-enclave";
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
-    match beside {
-        Some(path) if path.is_file() => check("enclave program", Verdict::Ok, path.display().to_string(), ""),
-        Some(path) => check(
-            "enclave program",
+/// Whether the enclave is where the settings say.
+fn enclave_program(config: &EnclaveConfig) -> Check {
+    const NAME: &str = "enclave program";
+    match Origin::of(config) {
+        Ok(Origin::Program(path)) => check(NAME, Verdict::Ok, path.display().to_string(), ""),
+        Ok(Origin::Socket(path)) if path.exists() => {
+            check(NAME, Verdict::Ok, format!("a service answers at {}", path.display()), "")
+        }
+        Ok(Origin::Socket(path)) => check(
+            NAME,
             Verdict::Warn,
             format!("{} does not exist", path.display()),
-            "build it with `cargo build --release -p adit-enclave`, or name it in the setting enclave.program",
+            "start the service, `systemctl start adit-enclave.socket`, or unset enclave.socket",
         ),
-        None => {
-            check("enclave program", Verdict::Warn, "this program cannot tell where it is".to_owned(), "")
-        }
+        Err(error) => check(NAME, Verdict::Warn, chain(&error), ""),
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod dag;
 pub(crate) mod devnet;
 pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod id;
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Name(command) => client(zero(name::name(context, command))),
         Command::Key(command) => client(zero(name::key(context, command))),
         Command::Doctor => client(doctor::doctor(context)),
+        Command::Drain(args) => client(zero(drain::drain(context, args))),
     }
 }
 

@@ -94,7 +94,8 @@ fn show_status(out: &Output, status: &NodeStatus) -> Result<(), OutputError> {
     ))?;
     out.line(match &status.enclave {
         EnclaveStatus::Up { pid, runtime, restarts } => {
-            format!("enclave   up (process {pid}, {}), restarted {restarts} times", one_line(runtime))
+            let whose = pid.map_or_else(|| "a service of its own".to_owned(), |pid| format!("process {pid}"));
+            format!("enclave   up ({whose}, {}), restarted {restarts} times", one_line(runtime))
         }
         EnclaveStatus::Starting { reason: None } => "enclave   starting".to_owned(),
         EnclaveStatus::Starting { reason: Some(reason) } => {
