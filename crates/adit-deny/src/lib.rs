@@ -16,4 +16,3 @@ mod rule;
 
 pub use header::HeaderError;
 pub use list::{Denylist, ListError, MAX_FILE, MAX_LINE, MAX_RULES, Problem};
-pub use rule::RuleError;

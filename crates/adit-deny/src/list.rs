@@ -2,7 +2,7 @@
 
 use crate::{
     header::{self, HeaderError},
-    rule::{self, BLAKE3, Item, Root, RuleError, SHA2_256},
+    rule::{self, BLAKE3, Item, Root, SHA2_256},
 };
 use cid::{Cid, multihash::Multihash};
 use sha2::{Digest, Sha256};
@@ -266,12 +266,4 @@ fn base58(cid: &Cid) -> String {
 /// As a version 1 in base32, whatever it is.
 fn base32(cid: &Cid) -> String {
     Cid::new_v1(cid.codec(), *cid.hash()).to_string()
-}
-
-/// Whether a word is a rule, without keeping it.
-impl Denylist {
-    /// Checks one line.
-    pub fn check(line: &str) -> Result<(), RuleError> {
-        rule::read(line).map(drop)
-    }
 }

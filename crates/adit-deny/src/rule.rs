@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 /// Why a line is no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
+pub(crate) enum RuleError {
     /// It begins with none of `/ipfs/`, `/ipns/` and `//`.
     #[error("a rule begins with /ipfs/, /ipns/ or //, after a ! where it is an exception")]
     Kind,
