@@ -23,6 +23,8 @@ pub enum Code {
     NotFound,
     /// The content is not here, and nobody delivered it.
     ContentUnavailable,
+    /// This node's operator does not want it served or used.
+    ContentDenied,
     /// The content is there and is not what the request needs, or not what its CID says.
     BadContent,
     /// What is asked for contradicts the present state.
@@ -59,6 +61,7 @@ impl Code {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::ForbiddenScope | Self::ForbiddenHost | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::NotFound | Self::ContentUnavailable => StatusCode::NOT_FOUND,
+            Self::ContentDenied => StatusCode::GONE,
             Self::BadContent => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict | Self::Cancelled => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -42,6 +42,7 @@ impl From<RunError> for ApiError {
             RunError::Unavailable { .. } => ApiError::new(Code::ContentUnavailable, text)
                 .hint("check the CID; connect to a node that has it with `adit swarm connect`"),
             RunError::Failed { job, state, failure } => no_outcome(job, state, &failure),
+            RunError::Denied(_) => ApiError::new(Code::ContentDenied, text),
             RunError::KeyReused(_) => {
                 ApiError::new(Code::Conflict, text).hint("choose a new key for each job")
             }

@@ -13,6 +13,8 @@
 mod header;
 mod list;
 mod rule;
+mod shared;
 
 pub use header::HeaderError;
 pub use list::{Denylist, ListError, MAX_FILE, MAX_LINE, MAX_RULES, Problem};
+pub use shared::Denials;

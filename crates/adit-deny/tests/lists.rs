@@ -81,7 +81,9 @@ fn the_last_rule_that_matches_decides() {
     for path in ["blocked", "blocked2", "blocked/exceptions/none"] {
         assert!(denies(&list, &format!("{x}/{path}")), "{path}");
     }
-    for path in ["blockednot", "blocked/not", "blocked/exceptions", "blocked/exceptions2", "blocked/exceptions/one"] {
+    for path in
+        ["blockednot", "blocked/not", "blocked/exceptions", "blocked/exceptions2", "blocked/exceptions/one"]
+    {
         assert!(!denies(&list, &format!("{x}/{path}")), "{path}");
     }
     check("/ipns/my.domain\n!/ipns/my.domain", &[], &["/ipns/my.domain"]);
@@ -161,10 +163,18 @@ fn double_hashes_deny_multihashes_names_and_paths() {
     ];
     let rule = "//gW813G35CnLsy7gRYYHuf63hrz71U1xoLFDVeV7actx6oX";
     for form in forms {
-        check(rule, &[&format!("/ipfs/{form}/path")], &[&format!("/ipfs/{form}"), &format!("/ipfs/{form}/path2")]);
+        check(
+            rule,
+            &[&format!("/ipfs/{form}/path")],
+            &[&format!("/ipfs/{form}"), &format!("/ipfs/{form}/path2")],
+        );
     }
     for (rule, denied, allowed) in [
-        ("//QmX6zeaAb8mC285YbXe4ac7LmX3jvrHBiFrw8kNnCM1bk4", "/ipns/my.domain.com", "/ipns/my.domain.com/path"),
+        (
+            "//QmX6zeaAb8mC285YbXe4ac7LmX3jvrHBiFrw8kNnCM1bk4",
+            "/ipns/my.domain.com",
+            "/ipns/my.domain.com/path",
+        ),
         (
             "//QmcwfDuZYijxztHVR7w71WtdDaETsrGUU3ARWbNiYD3Hhp",
             "/ipns/my.domain2.com/path",

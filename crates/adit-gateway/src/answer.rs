@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_deny::Denials;
 use adit_names::{Name, NameSystem};
 use adit_store::BlockSource;
 use adit_unixfs::block::{DAG_CBOR, DAG_JSON, DAG_PB, RAW};
@@ -53,6 +54,8 @@ pub struct Parts {
     pub names: Arc<dyn NameSystem>,
     /// Answers `/routing/v1`.
     pub routing: Arc<dyn Routing>,
+    /// What the operator does not want served.
+    pub denials: Denials,
     /// The operator's choices.
     pub settings: Settings,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Inner {
     local: Blocks,
     pub(crate) names: Arc<dyn NameSystem>,
     pub(crate) routing: Arc<dyn Routing>,
+    denials: Denials,
     pub(crate) settings: Settings,
 }
 
@@ -124,12 +128,12 @@ impl Ask {
 impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, local, names, routing, mut settings } = parts;
+        let Parts { source, local, names, routing, denials, mut settings } = parts;
         settings.hosts.iter_mut().for_each(|host| host.make_ascii_lowercase());
         let hot = Arc::new(Hot::new(limits::HOT));
-        let blocks = Blocks::new(source, hot.clone(), settings.idle);
-        let local = Blocks::new(local, hot, settings.idle);
-        Self(Arc::new(Inner { blocks, local, names, routing, settings }))
+        let blocks = Blocks::new(source, hot.clone(), settings.idle, denials.clone());
+        let local = Blocks::new(local, hot, settings.idle, denials.clone());
+        Self(Arc::new(Inner { blocks, local, names, routing, denials, settings }))
     }
 
     /// Answers one request. Errors are answers too.
@@ -341,6 +345,9 @@ impl Gateway {
             }
             Space::Ipns => {
                 let name: Name = ask.root.parse().map_err(|_| host::invalid(ask.space, &ask.root))?;
+                if self.0.denials.now().denies_name(&ask.root, &ask.segments.join("/")) {
+                    return Err(Refusal::denied());
+                }
                 if let (Name::Key(key), Site::Path) = (&name, &ask.site)
                     && (ask.root.starts_with("12D3")
                         || ask.root.starts_with("16U")
@@ -377,6 +384,9 @@ impl Gateway {
         }
         let site_root = segments.len();
         segments.extend(ask.segments.iter().cloned());
+        if self.0.denials.now().denies_content(&root, &segments.join("/")) {
+            return Err(Refusal::denied());
+        }
         let found = match walk(&ask.blocks, root, &segments).await {
             Ok(found) => found,
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND && ask.isolated() => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_deny::Denials;
 use adit_store::{BlockSource, SourceError};
 use adit_unixfs::block::identity_data;
 use async_trait::async_trait;
@@ -19,16 +20,23 @@ pub struct Blocks {
     source: Arc<dyn BlockSource>,
     hot: Arc<Hot>,
     patience: Duration,
+    denials: Denials,
 }
 
 impl Blocks {
     /// Waits for each block of `source` as long as `patience`.
-    pub fn new(source: Arc<dyn BlockSource>, hot: Arc<Hot>, patience: Duration) -> Self {
-        Self { source, hot, patience }
+    pub fn new(source: Arc<dyn BlockSource>, hot: Arc<Hot>, patience: Duration, denials: Denials) -> Self {
+        Self { source, hot, patience, denials }
+    }
+
+    /// Lists change while blocks are in memory: asked each time.
+    fn permitted(&self, cid: &Cid) -> Result<(), SourceError> {
+        if self.denials.now().denies_block(cid) { Err(SourceError::Denied(*cid)) } else { Ok(()) }
     }
 
     /// A block that others are likely to ask for too: directories, roots of files, small files.
     pub async fn common(&self, cid: &Cid) -> Result<Bytes, SourceError> {
+        self.permitted(cid)?;
         if let Some(bytes) = self.hot.get(cid) {
             return Ok(bytes);
         }
@@ -54,6 +62,7 @@ impl Blocks {
 #[async_trait]
 impl BlockSource for Blocks {
     async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
+        self.permitted(cid)?;
         match self.hot.get(cid) {
             Some(bytes) => Ok(bytes),
             None => self.fetch(cid).await,

@@ -32,6 +32,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// 410: what the operator denies. Which rule says so is nobody else's business.
+    pub fn denied() -> Self {
+        Self::new(StatusCode::GONE, "this gateway does not serve that")
+    }
+
     /// 406.
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_ACCEPTABLE, message)
@@ -43,6 +48,7 @@ impl From<SourceError> for Refusal {
         let status = match &error {
             SourceError::NotFound(_) => StatusCode::NOT_FOUND,
             SourceError::Unavailable { .. } => StatusCode::GATEWAY_TIMEOUT,
+            SourceError::Denied(_) => return Self::denied(),
             SourceError::Store(StoreError::UnsupportedCid { .. }) => StatusCode::BAD_REQUEST,
             SourceError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -15,6 +15,7 @@
 pub mod clock;
 pub mod config;
 mod content;
+mod deny;
 pub mod enclave;
 pub mod host;
 pub mod identity;
@@ -27,6 +28,7 @@ pub mod request;
 pub mod view;
 
 pub use config::Config;
+pub use deny::DenyError;
 pub use identity::Identity;
 pub use jobs::HistoryError;
 pub use node::{MOST_PROVIDERS, Node, RoutingError, RunError, StartError};

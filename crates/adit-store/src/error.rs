@@ -77,6 +77,10 @@ pub enum SourceError {
     #[error("block {cid} is unavailable: {reason}")]
     Unavailable { cid: Cid, reason: String },
 
+    /// The operator of this node does not want it served or used.
+    #[error("block {0} is denied by this node's operator")]
+    Denied(Cid),
+
     /// The local store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -86,7 +90,7 @@ impl SourceError {
     /// The block that was asked for, where the error knows it.
     pub fn cid(&self) -> Option<&Cid> {
         match self {
-            Self::NotFound(cid) | Self::Unavailable { cid, .. } => Some(cid),
+            Self::NotFound(cid) | Self::Unavailable { cid, .. } | Self::Denied(cid) => Some(cid),
             Self::Store(StoreError::Corrupt { cid }) => Some(cid),
             Self::Store(_) => None,
         }

@@ -3,9 +3,9 @@
 use super::{Client, ClientError, empty, encode};
 use crate::access::{IssuedToken, Scope, TokenView};
 use crate::types::{
-    Check, Collected, ConnectBody, Drained, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus, NodeView,
-    PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishedName, RepoView, ResolvedName,
-    SetBody, SetReply, SettingView, Verified,
+    Check, Collected, ConnectBody, Drained, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus,
+    NodeView, PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishedName, RepoView,
+    ResolvedName, SetBody, SetReply, SettingView, Verified,
 };
 use adit_model::NodeId;
 use axum::http::Method;

@@ -57,6 +57,8 @@ impl From<SourceError> for ApiError {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Store(error) => error.into(),
+            SourceError::Denied(_) => ApiError::new(Code::ContentDenied, error.to_string())
+                .hint("the setting deny.files names the lists that say so"),
             SourceError::NotFound(_) | SourceError::Unavailable { .. } => {
                 ApiError::new(Code::ContentUnavailable, error.to_string())
                     .hint("check the CID; connect to a node that has it with `adit swarm connect`")

@@ -44,6 +44,8 @@ pub struct Config {
     pub jobs: JobsConfig,
     /// The block store.
     pub store: StoreConfig,
+    /// What is not to be served or used.
+    pub deny: DenyConfig,
     /// The enclave process.
     pub enclave: EnclaveConfig,
 }
@@ -194,6 +196,13 @@ pub struct StoreConfig {
     pub disk: ByteSize,
 }
 
+/// What the operator does not want served or used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DenyConfig {
+    /// Denylists (IPIP-383), or folders of `.deny` files; later ones win.
+    pub files: Vec<PathBuf>,
+}
+
 /// How the enclave process is found and sized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnclaveConfig {
@@ -253,6 +262,7 @@ impl Default for Config {
                 provide: true,
             },
             store: StoreConfig { disk: ByteSize(0) },
+            deny: DenyConfig::default(),
             enclave: EnclaveConfig::default(),
         }
     }

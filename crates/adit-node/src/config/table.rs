@@ -221,6 +221,7 @@ settings! {
     "jobs.fetch-timeout" => jobs.fetch_timeout: "how long a job waits for a missing block";
     "jobs.provide" => jobs.provide: "announce added content in the DHT";
     "store.disk" => store.disk: "disk space for blocks; 0: all that is free";
+    "deny.files" => deny.files: "denylists (IPIP-383) or folders of .deny files; read again when they change";
     "enclave.program" => enclave.program: "the enclave's program; empty: adit-enclave beside this one";
     "enclave.socket" => enclave.socket: "socket of an enclave that runs as a user of its own; empty: start one";
 }

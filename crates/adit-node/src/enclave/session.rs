@@ -308,8 +308,10 @@ impl<'a> Run<'a, '_> {
                 batch.add(ticket, location.unwrap_or(Location::Inline(bytes)), &mut self.outgoing);
             }
             Err(e) => {
-                let fault =
-                    if matches!(e, SourceError::Store(_)) { WireFault::Host } else { WireFault::Network };
+                let fault = match e {
+                    SourceError::Store(_) | SourceError::Denied(_) => WireFault::Host,
+                    SourceError::NotFound(_) | SourceError::Unavailable { .. } => WireFault::Network,
+                };
                 batch.missing(ticket, fault, e.to_string(), &mut self.outgoing);
             }
         }

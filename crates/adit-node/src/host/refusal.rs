@@ -15,6 +15,8 @@ pub enum RefusalKind {
     RequesterDenied,
     /// The program is on the deny list, or not on the allow list.
     CodeDenied,
+    /// The program or an input is on a denylist of the operator's.
+    ContentDenied,
     /// Outside the operator's hours.
     Hours,
     /// All slots and all places in the queue are taken.
@@ -48,6 +50,7 @@ impl RefusalKind {
             RefusalKind::NotAccepted => "not-accepted",
             RefusalKind::RequesterDenied => "requester-denied",
             RefusalKind::CodeDenied => "code-denied",
+            RefusalKind::ContentDenied => "content-denied",
             RefusalKind::Hours => "hours",
             RefusalKind::Busy => "busy",
             RefusalKind::Memory => "memory",

@@ -71,6 +71,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A denylist cannot be used.
+    #[error(transparent)]
+    Deny(#[from] crate::deny::DenyError),
     /// Starting was interrupted.
     #[error("starting was interrupted")]
     Interrupted,
@@ -100,6 +103,9 @@ pub enum RunError {
         /// Whose fault, and why.
         failure: Failure,
     },
+    /// What the job names is denied by this node's own operator.
+    #[error("{0} is denied by this node's operator (deny.files)")]
+    Denied(Cid),
     /// The idempotency key belongs to a job that does other work.
     #[error("this idempotency key was used for job {0}, which does other work")]
     KeyReused(JobId),

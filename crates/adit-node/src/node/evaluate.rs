@@ -7,8 +7,17 @@ use adit_model::{AccountId, Amount, Task, TaskCid};
 use super::shared::Shared;
 use crate::clock::unix_seconds;
 use crate::content::Presence;
+use crate::deny;
 use crate::host::{Refusal, RefusalKind};
 use crate::placement::Bid;
+
+/// Refuses what an operator's denylist names.
+pub(crate) fn permitted(shared: &Shared, task: &Task) -> Result<(), Refusal> {
+    match deny::denied(&shared.denials, task) {
+        Some(cid) => Err(Refusal::new(RefusalKind::ContentDenied, format!("this node does not use {cid}"))),
+        None => Ok(()),
+    }
+}
 
 /// This node's offer, or its refusal.
 pub(crate) async fn offer(
@@ -22,6 +31,7 @@ pub(crate) async fn offer(
     if shared.draining.is_cancelled() {
         return Err(Refusal::new(RefusalKind::Draining, "this node takes nothing new: it is to be stopped"));
     }
+    permitted(shared, task)?;
     if shared.enclave.job_key().is_none() {
         return Err(Refusal::new(RefusalKind::EnclaveDown, "this node's enclave is not running"));
     }

@@ -15,6 +15,7 @@ use super::records;
 use super::shared::Shared;
 use crate::clock::unix_seconds;
 use crate::config::Span;
+use crate::deny::Guarded;
 use crate::enclave::{Ended, JobEnd, Order, Place, Surroundings};
 use crate::jobs::{JobResult, Record};
 use crate::view::{Failure, Fault, JobState, JobStats, Role};
@@ -116,7 +117,8 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
         live_logs: job.live_logs,
         push,
     };
-    let fetch = Fetch::new(&shared.net, std::mem::take(&mut job.hints), &shared.bandwidth);
+    let hints = std::mem::take(&mut job.hints);
+    let fetch = Fetch::new(&shared.net, hints, &shared.bandwidth, shared.denials.clone());
     let started = session.session().start(order).await.map_err(|failure| NotExecuted {
         state: JobState::Failed,
         failure,
@@ -124,6 +126,11 @@ pub(crate) async fn execute(shared: &Shared, job: &mut Execution) -> Result<Exec
     })?;
     let log = |stream, bytes| record.log(stream, bytes);
     let Span(fetch_timeout) = shared.config().jobs.fetch_timeout;
+    // What is denied deeper down is absent, here as in the network.
+    let store: Arc<dyn BlockStore> = match shared.denials.now().is_empty() {
+        true => store,
+        false => Arc::new(Guarded::new(store, shared.denials.clone())),
+    };
     let around = Surroundings { store: &*store, fetch: Some(&fetch), fetch_timeout, log: &log, cancel };
     let end = session.session().finish(started, &around).await;
     let moved = fetch.received();

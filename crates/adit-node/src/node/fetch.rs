@@ -3,12 +3,15 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use adit_deny::Denials;
 use adit_net::{Net, PeerId, Session};
 use adit_store::{BlockSource, SourceError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
 use parking_lot::Mutex;
+
+use crate::deny::GuardedSource;
 
 /// A budget of bytes a second that all jobs share, with up to one second saved up.
 #[derive(Debug)]
@@ -47,22 +50,26 @@ pub(crate) struct Fetch<'a> {
     net: &'a Net,
     hints: Vec<PeerId>,
     budget: &'a Budget,
-    session: OnceLock<Session>,
+    denials: Denials,
+    session: OnceLock<GuardedSource<Session>>,
 }
 
 impl<'a> Fetch<'a> {
     /// A way to blocks that these peers are likely to have.
-    pub(crate) fn new(net: &'a Net, hints: Vec<PeerId>, budget: &'a Budget) -> Self {
-        Fetch { net, hints, budget, session: OnceLock::new() }
+    pub(crate) fn new(net: &'a Net, hints: Vec<PeerId>, budget: &'a Budget, denials: Denials) -> Self {
+        Fetch { net, hints, budget, denials, session: OnceLock::new() }
     }
 
     /// Bytes of blocks that came over the network.
     pub(crate) fn received(&self) -> u64 {
-        self.session.get().map_or(0, |session| session.received().values().sum())
+        self.session.get().map_or(0, |session| session.source.received().values().sum())
     }
 
-    fn session(&self) -> &Session {
-        self.session.get_or_init(|| self.net.session(self.hints.clone()))
+    fn session(&self) -> &GuardedSource<Session> {
+        self.session.get_or_init(|| {
+            let (source, denials) = (self.net.session(self.hints.clone()), self.denials.clone());
+            GuardedSource { source, denials }
+        })
     }
 }
 

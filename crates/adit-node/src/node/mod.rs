@@ -31,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_deny::Denials;
 use adit_model::{AccountId, NodeId, OutcomeResult};
 use adit_net::Net;
 use adit_store::{BlockSource, GcError, GcReport, Repo};
@@ -43,6 +44,7 @@ pub use error::{RunError, StartError};
 pub use routing::{MOST_PROVIDERS, RoutingError};
 
 use crate::config::Settings;
+use crate::deny::GuardedSource;
 use crate::jobs::{Record, follow};
 use crate::names::NameService;
 use crate::request::RunRequest;
@@ -97,7 +99,13 @@ impl Node {
 
     /// Any block: from the store, else from the network.
     pub fn source(&self) -> Arc<dyn BlockSource> {
-        Arc::new(self.shared.net.session(Vec::new()))
+        let (source, denials) = (self.shared.net.session(Vec::new()), self.shared.denials.clone());
+        Arc::new(GuardedSource { source, denials })
+    }
+
+    /// What the operator does not want served.
+    pub fn denials(&self) -> &Denials {
+        &self.shared.denials
     }
 
     /// Announces added content in the DHT, if the settings say so.

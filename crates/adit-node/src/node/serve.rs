@@ -181,6 +181,7 @@ impl Host {
             ));
         }
         let task = Task::decode(&task_block).map_err(|e| malformed(e.to_string()))?;
+        evaluate::permitted(shared, &task)?;
         let now = unix_seconds();
         let left = invocation.body().expiry.saturating_sub(now);
         if left == 0 {

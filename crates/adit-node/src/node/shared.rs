@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use adit_deny::Denials;
 use adit_model::{AccountId, NodeId};
 use adit_net::Net;
 use adit_store::BlockStore;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) repo: Arc<adit_store::Repo>,
     pub(crate) store: Arc<dyn BlockStore>,
     pub(crate) net: Net,
+    pub(crate) denials: Denials,
     pub(crate) names: Arc<NameService>,
     pub(crate) enclave: Enclave,
     pub(crate) slots: Slots,

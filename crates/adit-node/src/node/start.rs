@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Dht, Origin, Settings, Span};
+use crate::deny::{self, Guarded};
 use crate::enclave::{self, Enclave, EnclaveOptions, Slots};
 use crate::host::Rules;
 use crate::identity::Identity;
@@ -45,7 +46,11 @@ impl Node {
         let net_config = net_config(&settings, &identity, dir)?;
         let (repo, jobs) = open(dir, &config).await?;
         let store = repo.blocks();
-        let (net, events) = Net::start(net_config, Arc::clone(&store)).await.map_err(StartError::Net)?;
+        let lists = config.deny.files.clone();
+        let lists = tokio::task::spawn_blocking(move || deny::Files::open(lists));
+        let (lists, denials) = lists.await.map_err(|_| StartError::Interrupted)??;
+        let served = Arc::new(Guarded::new(Arc::clone(&store), denials.clone()));
+        let (net, events) = Net::start(net_config, served).await.map_err(StartError::Net)?;
 
         let names = NameService::open(dir, &identity, &net, &config.names.dnslink)
             .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
@@ -69,6 +74,7 @@ impl Node {
             repo,
             store,
             net,
+            denials,
             names: Arc::new(names),
             enclave,
             slots: Slots::new(rules),
@@ -89,6 +95,7 @@ impl Node {
             settings,
         });
         shared.critical("enclave supervisor", supervisor);
+        shared.critical("denylists", lists.watch(stop.clone()));
         let Span(keep) = config.jobs.keep_history;
         shared.critical("job history", jobs.keep_history(keep, stop));
         shared.critical("job streams", serve::accept(Arc::clone(&shared), events));

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::{RunError, remote};
 use crate::clock::unix_seconds;
 use crate::content::ProgramError;
+use crate::deny;
 use crate::jobs::{Keyed, Record};
 use crate::request::{InvalidRequest, Placement, RunRequest};
 use crate::view::{Failure, Fault, JobState, Role};
@@ -71,11 +72,17 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, request: RunRequest) -> Result
 /// The signed job of a request, known to nobody yet.
 pub(crate) async fn build(shared: &Arc<Shared>, request: RunRequest) -> Result<Prepared, RunError> {
     let begun = Instant::now();
+    if shared.denials.now().denies_block(&request.code) {
+        return Err(RunError::Denied(request.code));
+    }
     let abi = match request.abi {
         Some(abi) => abi,
         None => abi_of(shared, &request).await?,
     };
     let task = request.task(abi)?;
+    if let Some(cid) = deny::denied(&shared.denials, &task) {
+        return Err(RunError::Denied(cid));
+    }
     let task_block = Bytes::from(task.encode());
     let task_cid = adit_model::TaskCid::of_block(&task_block);
     let issuer = shared.account();

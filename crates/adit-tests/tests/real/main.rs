@@ -4,6 +4,7 @@
 
 mod content;
 mod crashes;
+mod denied;
 mod devnet;
 mod full_disk;
 mod guests;

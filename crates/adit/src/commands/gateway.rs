@@ -30,6 +30,7 @@ pub(crate) async fn start(node: &Node) -> Result<Option<Server>, Failure> {
         local,
         names: node.names().system(),
         routing: Arc::new(Swarm(node.net().clone())),
+        denials: node.denials().clone(),
         settings: Settings {
             hosts: config.hosts.clone(),
             deserialized: config.deserialized,
