@@ -16,6 +16,7 @@ pub(crate) const PURE: &[&str] = &["adit-model", "adit-unixfs", "adit-wire"];
 pub(crate) const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
 /// Everything that the daemon and the command line are made of.
 pub(crate) const NODE: &[&str] = &[
+    "adit-deny",
     "adit-names",
     "adit-tar",
     "adit-gateway",

@@ -59,7 +59,8 @@ impl Fixture {
         let txt = TxtTable::parse(links, Arc::new(NoDns)).unwrap();
         let names = Arc::new(Names::new(Arc::new(MemoryRecords::default()), Arc::new(txt)));
         let local = source.clone();
-        let gateway = Gateway::new(Parts { source, local, names, routing: Arc::new(NoRouting), settings });
+        let (routing, denials) = (Arc::new(NoRouting), Default::default());
+        let gateway = Gateway::new(Parts { source, local, names, routing, denials, settings });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, gateway, limits).unwrap();
         Fixture { store, server }
