@@ -19,7 +19,7 @@ pub enum ShelfError {
     Database {
         op: &'static str,
         #[source]
-        source: redb::Error,
+        source: Box<redb::Error>,
     },
     /// A row is not what this version writes.
     #[error("the pinning service's requests: {id} cannot be read: {source}")]
@@ -34,7 +34,7 @@ pub enum ShelfError {
 }
 
 fn failed<E: Into<redb::Error>>(op: &'static str) -> impl FnOnce(E) -> ShelfError {
-    move |source| ShelfError::Database { op, source: source.into() }
+    move |source| ShelfError::Database { op, source: Box::new(source.into()) }
 }
 
 pub(crate) struct Shelf {

@@ -330,7 +330,7 @@ fn a_kubo_node_has_an_adit_node_keep_what_it_pins_remotely() -> Result<()> {
     ensure!(!list(&[])?.contains(&cid));
     service.adit(&["repo", "gc"])?.expect(0)?;
     let mut http = service.http()?;
-    let stat = http.request("POST", &format!("/api/v0/pin/ls?type=recursive"), None, b"")?.json()?;
+    let stat = http.request("POST", "/api/v0/pin/ls?type=recursive", None, b"")?.json()?;
     ensure!(stat["Keys"].as_object().is_none_or(|keys| !keys.contains_key(&cid)), "{stat}");
 
     http.bearer = Some("wrong".into());
