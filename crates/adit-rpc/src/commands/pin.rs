@@ -265,8 +265,8 @@ async fn below(
             // What is not here has nothing below it here.
             let Some(data) = blocks.get(&cid).await.map_err(api)? else { continue };
             for child in links(&cid, &data).unwrap_or_default() {
-                if !found.contains_key(&child) {
-                    found.insert(child, pin.cid);
+                if let std::collections::hash_map::Entry::Vacant(new) = found.entry(child) {
+                    new.insert(pin.cid);
                     stack.push(child);
                 }
             }
