@@ -30,13 +30,15 @@ impl Blocks {
     }
 
     /// Lists change while blocks are in memory: asked each time.
-    fn permitted(&self, cid: &Cid) -> Result<(), SourceError> {
-        if self.denials.now().denies_block(cid) { Err(SourceError::Denied(*cid)) } else { Ok(()) }
+    fn denies(&self, cid: &Cid) -> bool {
+        self.denials.now().denies_block(cid)
     }
 
     /// A block that others are likely to ask for too: directories, roots of files, small files.
     pub async fn common(&self, cid: &Cid) -> Result<Bytes, SourceError> {
-        self.permitted(cid)?;
+        if self.denies(cid) {
+            return Err(SourceError::Denied(*cid));
+        }
         if let Some(bytes) = self.hot.get(cid) {
             return Ok(bytes);
         }
@@ -62,7 +64,9 @@ impl Blocks {
 #[async_trait]
 impl BlockSource for Blocks {
     async fn block(&self, cid: &Cid) -> Result<Bytes, SourceError> {
-        self.permitted(cid)?;
+        if self.denies(cid) {
+            return Err(SourceError::Denied(*cid));
+        }
         match self.hot.get(cid) {
             Some(bytes) => Ok(bytes),
             None => self.fetch(cid).await,

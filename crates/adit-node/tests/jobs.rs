@@ -271,7 +271,7 @@ async fn a_killed_enclave_is_started_again_and_its_job_run_once_more() {
         killed.unwrap();
         eventually("the enclave is up again", || {
             matches!(node.status().enclave, adit_node::view::EnclaveStatus::Up { pid: new, restarts, .. }
-                if new != pid && restarts >= kill)
+                if new != Some(pid) && restarts >= kill)
         })
         .await;
         if kill == 1 {

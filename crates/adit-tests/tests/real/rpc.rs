@@ -128,7 +128,8 @@ fn the_ipfs_command_adds_and_reads_and_gives_the_cids_it_would_give_by_itself() 
     let mut expected: Vec<_> =
         ipfs.alone(&["add", "-r", "-n", text(&tree)])?.lines().map(str::to_owned).collect();
     let mut lines: Vec<_> = lines.lines().map(str::to_owned).collect();
-    (lines.sort(), expected.sort());
+    lines.sort();
+    expected.sort();
     ensure!(lines == expected, "{lines:?} is not {expected:?}");
 
     let cid = ipfs.line(&["add", "-Q", text(&file)])?;
