@@ -181,7 +181,7 @@ async fn collect(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let store = repo.blocks();
     let started = Instant::now();
     // Half of them pinned, in turns, so that live and dead lie side by side everywhere.
-    let mut kept = adit_unixfs::build::FileLayout::new(Default::default(), Default::default());
+    let mut kept = adit_unixfs::build::FileLayout::new(adit_unixfs::Profile::default(), Default::default());
     let mut nodes = Vec::new();
     for part in 0..count / 1000 {
         let block = |i: usize| {
