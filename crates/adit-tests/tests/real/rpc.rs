@@ -1,7 +1,7 @@
 //! Tools that were made for Kubo, on an Adit node: Kubo's own `ipfs --api`, and npm's kubo-rpc-client.
 
 use crate::{noise, programs};
-use adit_tests::{Connection, Node, peer};
+use adit_tests::{Connection, Kubo, Node, peer};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
@@ -300,7 +300,7 @@ fn a_kubo_node_has_an_adit_node_keep_what_it_pins_remotely() -> Result<()> {
     fs::write(folder.path().join("file"), noise(2_000_000, 9))?;
     let cid = holder.add(&folder.path().join("file"))?;
     // `ipfs pin remote` talks to the service itself, but wants a daemon for its own addresses: one that knows nobody.
-    let kubo = KuboDaemon::start(&program)?;
+    let kubo = Kubo::start(&program, &[], &[])?;
     let url = format!("http://{}/psa/v1", service.api()?);
     kubo.line(&["pin", "remote", "service", "add", "adit", &url, &service.token()?])?;
     ensure!(kubo.line(&["pin", "remote", "service", "ls", "--stat"])?.contains("adit"));
@@ -346,41 +346,4 @@ fn a_kubo_node_has_an_adit_node_keep_what_it_pins_remotely() -> Result<()> {
 
 fn holder_is_gone(mut holder: Node) -> Result<()> {
     holder.stop()
-}
-
-/// A Kubo daemon that knows nobody, for commands that want one.
-struct KuboDaemon {
-    ipfs: Ipfs,
-    child: std::process::Child,
-}
-
-impl KuboDaemon {
-    fn start(program: &Path) -> Result<Self> {
-        let mut ipfs = Ipfs::at(program, "127.0.0.1:1".parse()?, None)?;
-        ipfs.remote.clear();
-        for (key, value) in [
-            ("Addresses.Swarm", r#"["/ip4/127.0.0.1/tcp/0"]"#),
-            ("Routing.Type", r#""none""#),
-            ("Provide.Enabled", "false"),
-        ] {
-            ipfs.alone(&["config", "--json", key, value])?;
-        }
-        let child = ipfs.command(&["daemon"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let daemon = Self { ipfs, child };
-        adit_tests::eventually("Kubo becomes ready", std::time::Duration::from_secs(60), || {
-            Ok(daemon.ipfs.output(&["swarm", "peers"])?.status.success().then_some(()))
-        })?;
-        Ok(daemon)
-    }
-
-    fn line(&self, words: &[&str]) -> Result<String> {
-        self.ipfs.line(words)
-    }
-}
-
-impl Drop for KuboDaemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
