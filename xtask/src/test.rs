@@ -25,8 +25,8 @@ const SUITES: &[Suite] = &[
     Suite { name: "enclave", proves: "enclave, workers, jail, compiler", budget: 14, run: enclave },
     Suite {
         name: "node",
-        proves: "store, network, placement, API, command line",
-        budget: 16,
+        proves: "store, network, placement, gateway, API, command line",
+        budget: 20,
         run: || tests(NODE),
     },
     Suite { name: "real", proves: "the real programs: jobs, crashes, hostile guests", budget: 16, run: real },

@@ -18,11 +18,8 @@ pub fn header(entry: &Entry) -> Vec<u8> {
         Kind::Directory => (b'5', 0, ""),
         Kind::Symlink { target } => (b'2', 0, target.as_str()),
     };
-    let path = match entry.kind {
-        Kind::Directory if entry.path.is_empty() => "./".to_owned(),
-        Kind::Directory => format!("{}/", entry.path),
-        _ => entry.path.clone(),
-    };
+    // A directory is told by its kind; Kubo's own reader refuses a first entry whose name ends with a slash.
+    let path = if entry.path.is_empty() { "./" } else { entry.path.as_str() };
     let mut pax = Vec::new();
     let mut record = |key: &str, value: &str| {
         // The length counts itself: try until it fits.
@@ -34,7 +31,7 @@ pub fn header(entry: &Entry) -> Vec<u8> {
         pax.extend(format!("{len} {key}={value}\n").into_bytes());
     };
     if path.len() > 100 || !path.is_ascii() {
-        record("path", &path);
+        record("path", path);
     }
     if target.len() > 100 || !target.is_ascii() {
         record("linkpath", target);
@@ -51,7 +48,7 @@ pub fn header(entry: &Entry) -> Vec<u8> {
         out.extend(&pax);
         out.extend(padding(pax.len() as u64));
     }
-    out.extend(block(&path, kind, size.min(MAX_OCTAL), target, entry.mode, entry.mtime.max(0) as u64));
+    out.extend(block(path, kind, size.min(MAX_OCTAL), target, entry.mode, entry.mtime.max(0) as u64));
     out
 }
 

@@ -66,7 +66,8 @@ pub(super) async fn publish(node: Node, mut args: Args) -> Result<Response, RpcE
     let ttl_s = seconds(&mut args, "ttl")?;
     let key = args.text("key")?.or(args.text("k")?).filter(|key| !key.is_empty());
     // Where nobody is connected it is kept and told later.
-    args.ignore(&["allow-offline", "quieter", "Q", "resolve"]);
+    args.ignore(&["allow-offline", "allow-delegated", "quieter", "Q", "resolve"]);
+    args.only("v1compat", &["true"])?;
     args.only("ipns-base", &["base36"])?;
     args.done()?;
     let value = if value.starts_with('/') { value } else { format!("/ipfs/{value}") };

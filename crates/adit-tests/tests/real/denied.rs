@@ -51,6 +51,8 @@ fn what_is_listed_while_the_node_runs_is_served_no_more() -> Result<()> {
     let asked = ["run", &guest("lines"), "--in", &input, "--at", &host, "--timeout", "20s"];
     let others = peer.adit(&asked)?;
     ensure!(others.code > 100 && others.stderr.contains("does not use"), "{}", others.stderr);
+    let old = node.http()?.request("POST", &format!("/api/v0/cat?arg={cid}"), None, b"")?;
+    ensure!(old.status != 200 && old.body.len() < 1000, "/api/v0 serves it: {}", old.status);
     // A peer that asks for blocks gets none.
     let asked = format!("/api/v1/block/{cid}");
     let (api, token) = (peer.api()?, peer.token()?);

@@ -275,6 +275,41 @@ fn opened(child: &mut std::process::Child) -> Result<std::net::SocketAddr> {
 }
 
 #[test]
+fn the_ipfs_command_gets_trees_publishes_names_and_asks_the_network() -> Result<()> {
+    let Some(program) = peer("ADIT_KUBO")? else { return Ok(()) };
+    let node = Node::start(&programs(), &[])?;
+    let other = Node::start(&programs(), &[("swarm.bootstrap", &node.addresses()?.join(","))])?;
+    let at = |node: &Node| Ipfs::at(&program, node.api()?, Some(&node.token()?));
+    let (ipfs, elsewhere) = (at(&node)?, at(&other)?);
+    let folder = tempfile::tempdir()?;
+    let tree = tree(folder.path())?;
+    let cid = ipfs.line(&["add", "-r", "-Q", text(&tree)])?;
+
+    let got = folder.path().join("got");
+    elsewhere.bytes(&["get", "-o", text(&got), &cid])?;
+    let differs = Command::new("diff").args(["-r", "--no-dereference"]).args([&tree, &got]).output()?;
+    ensure!(differs.status.success(), "{}", String::from_utf8_lossy(&differs.stdout));
+
+    let published = ipfs.line(&["name", "publish", &format!("/ipfs/{cid}")])?;
+    let name = published.strip_prefix("Published to ").and_then(|rest| rest.split_once(':'));
+    let name = name.with_context(|| published.clone())?.0;
+    ensure!(elsewhere.line(&["name", "resolve", name])? == format!("/ipfs/{cid}"));
+
+    ipfs.bytes(&["routing", "provide", &cid])?;
+    let (me, my_addresses) = (node.peer_id()?, node.addresses()?);
+    let found = elsewhere.line(&["routing", "findprovs", &cid])?;
+    ensure!(found.lines().any(|line| line == me), "{found}");
+    let address = my_addresses[0].split("/p2p/").next().unwrap_or_default().to_owned();
+    let found = elsewhere.line(&["routing", "findpeer", &me])?;
+    ensure!(found.contains(&address), "{found} lacks {address}");
+
+    elsewhere.bytes(&["swarm", "disconnect", &format!("/p2p/{me}")])?;
+    elsewhere.bytes(&["swarm", "connect", &my_addresses[0]])?;
+    ensure!(elsewhere.line(&["swarm", "peers"])?.contains(&me));
+    Ok(())
+}
+
+#[test]
 fn kubo_rpc_client_from_npm_works_as_with_kubo() -> Result<()> {
     let Some(folder) = peer("ADIT_HELIA")? else { return Ok(()) };
     let node = Node::start(&programs(), &[])?;
