@@ -15,6 +15,8 @@ use crate::{
 /// A ping a connection in this time: keeps RTT fresh and finds dead peers.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Incoming connections whose handshake is under way.
+const INCOMING_AT_ONCE: u32 = 64;
 /// Advertisements are rare and flooded at once; the heartbeat only repairs the mesh.
 const GOSSIP_HEARTBEAT: Duration = Duration::from_secs(10);
 /// A DHT query that has not ended after this long ends with what it has.
@@ -72,10 +74,13 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
                     .with_max_established(Some(config.limits.connections))
-                    .with_max_established_incoming(Some(config.limits.incoming_connections))
+                    // One too many makes an idle one go (`peers/crowd.rs`); this is for the moments in between.
+                    .with_max_established_incoming(Some(
+                        config.limits.incoming_connections.saturating_add(INCOMING_AT_ONCE),
+                    ))
                     .with_max_established_per_peer(Some(config.limits.connections_per_peer))
                     // Handshakes cost CPU; a flood of half-open ones must not.
-                    .with_max_pending_incoming(Some(64))
+                    .with_max_pending_incoming(Some(INCOMING_AT_ONCE))
                     .with_max_pending_outgoing(Some(128)),
             ),
             addresses,

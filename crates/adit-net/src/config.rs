@@ -86,7 +86,8 @@ pub enum DhtOf {
 pub struct Limits {
     /// Established connections in all. Each costs 50 to 150 KB.
     pub connections: u32,
-    /// Established incoming connections; fewer than all, so that we can always dial.
+    /// Established incoming connections; fewer than all, so that we can always dial. Where one more comes, the one that
+    /// has been idle for the longest time is closed.
     pub incoming_connections: u32,
     /// Connections to one peer (both sides may dial at once, over TCP and QUIC).
     pub connections_per_peer: u32,

@@ -1,6 +1,12 @@
 //! How much all job streams, and those of one peer, may hold.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use libp2p::PeerId;
 use parking_lot::Mutex;
@@ -28,6 +34,8 @@ struct Streams {
 #[derive(Debug)]
 struct PeerShare {
     open: usize,
+    /// Of the open ones, those on which we have said something.
+    answered: usize,
     bytes: Arc<Semaphore>,
 }
 
@@ -37,6 +45,7 @@ pub(super) struct Place {
     budget: Arc<Budget>,
     peer: PeerId,
     peer_bytes: Arc<Semaphore>,
+    answered: AtomicBool,
 }
 
 /// Room for one incomplete message; dropping it frees the room.
@@ -68,26 +77,41 @@ impl Budget {
             return Err(TooMany::InAll);
         }
         let max_per_peer = streams.max_per_peer;
-        let share = streams
-            .peers
-            .entry(peer)
-            .or_insert_with(|| PeerShare { open: 0, bytes: Arc::new(Semaphore::new(self.bytes_per_peer)) });
+        let share = streams.peers.entry(peer).or_insert_with(|| PeerShare {
+            open: 0,
+            answered: 0,
+            bytes: Arc::new(Semaphore::new(self.bytes_per_peer)),
+        });
         if share.open >= max_per_peer {
             return Err(TooMany::ToThisPeer);
         }
         share.open += 1;
         let peer_bytes = Arc::clone(&share.bytes);
         streams.open += 1;
-        Ok(Place { budget: Arc::clone(self), peer, peer_bytes })
+        Ok(Place { budget: Arc::clone(self), peer, peer_bytes, answered: AtomicBool::new(false) })
     }
 
     /// Open job streams of all peers.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.lock().open
     }
+
+    /// Whether there is a stream with this peer on which we have said something: a job under way, say.
+    pub(crate) fn is_dealing_with(&self, peer: &PeerId) -> bool {
+        self.streams.lock().peers.get(peer).is_some_and(|share| share.answered > 0)
+    }
 }
 
 impl Place {
+    /// Notes that we say something on this stream.
+    pub(super) fn answer(&self) {
+        if !self.answered.swap(true, Relaxed)
+            && let Some(share) = self.budget.streams.lock().peers.get_mut(&self.peer)
+        {
+            share.answered += 1;
+        }
+    }
+
     /// Waits for room for a message of `bytes`: first in the peer's share, so that a peer which
     /// fills its own share with unfinished messages never holds what others wait for.
     pub(super) async fn room(&self, bytes: usize) -> Room {
@@ -105,6 +129,7 @@ impl Drop for Place {
         streams.open -= 1;
         if let Some(share) = streams.peers.get_mut(&self.peer) {
             share.open -= 1;
+            share.answered -= usize::from(*self.answered.get_mut());
             if share.open == 0 {
                 streams.peers.remove(&self.peer);
             }
@@ -125,6 +150,10 @@ mod tests {
         let budget = budget(3, 2);
         let (a, b) = (PeerId::random(), PeerId::random());
         let first = budget.place(a).unwrap();
+        assert!(!budget.is_dealing_with(&a));
+        first.answer();
+        first.answer();
+        assert!(budget.is_dealing_with(&a) && !budget.is_dealing_with(&b));
         let _second = budget.place(a).unwrap();
         assert_eq!(budget.place(a).unwrap_err(), TooMany::ToThisPeer);
         let third = budget.place(b).unwrap();
@@ -133,6 +162,7 @@ mod tests {
         assert!(!budget.streams.lock().peers.contains_key(&b), "nothing is kept of a peer without streams");
         assert_eq!(budget.place(a).unwrap_err(), TooMany::ToThisPeer);
         drop(first);
+        assert!(!budget.is_dealing_with(&a));
         assert!(budget.place(a).is_ok());
     }
 

@@ -214,6 +214,7 @@ impl JobSender {
         }
         wire::put_message(&mut self.queue, message);
         self.io.metrics.job_messages_out.one();
+        self.io.place.answer();
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     behaviour::BehaviourEvent,
     job::JOB_PROTOCOL,
     metrics::Count,
-    peers::{Route, Transport},
+    peers::{Dealings, Route, Transport},
 };
 
 /// A connection is given up after this many pings in a row without an answer.
@@ -35,6 +35,7 @@ impl Task {
                 self.state.metrics.connections_closed.one();
                 self.state.book.write().disconnected(&peer_id, connection_id, now);
                 self.failed_pings.remove(&connection_id);
+                self.crowd.left(connection_id);
                 if num_established == 0 {
                     self.redial.on_disconnected(&peer_id, now);
                     self.bootstrap.on_disconnected(&peer_id, now);
@@ -109,9 +110,23 @@ impl Task {
             ConnectedPoint::Dialer { address, .. } => Some(address.clone()),
             ConnectedPoint::Listener { .. } => None,
         };
-        let route = Route { id, transport, since: Instant::now() };
+        let since = Instant::now();
+        let route = Route { id, transport, since };
         let traffic = self.state.traffic.of(peer);
+        let came = dialled.is_none();
         self.state.book.write().connected(peer, route, dialled, traffic);
+        if came {
+            let dealings = |peer: &PeerId| {
+                let blocks = self.exchange.traffic(peer).map_or(0, |traffic| traffic.received);
+                let bytes = self.state.traffic.of(*peer).bytes_out().saturating_add(blocks);
+                Dealings { bytes, job: self.state.budget.is_dealing_with(peer) }
+            };
+            if let Some(idlest) = self.crowd.arrived(id, peer, since, dealings) {
+                tracing::debug!(%peer, "full: the idlest connection makes room");
+                self.state.metrics.connections_made_room.one();
+                self.swarm.close_connection(idlest);
+            }
+        }
         self.on_dialled(peer, id);
     }
 

@@ -43,7 +43,7 @@ use crate::{
     dht::{Announcer, ProvidedLog},
     job::Budget,
     metrics::Metrics,
-    peers::{PeerBook, Redial},
+    peers::{Crowd, PeerBook, Redial},
     traffic::Traffic,
 };
 
@@ -87,6 +87,8 @@ pub(crate) struct Task {
     redial: Redial,
     bootstrap: Redial,
     failed_pings: HashMap<ConnectionId, u8>,
+    crowd: Crowd,
+    exchange: crate::bitswap::Handle,
     next_sweep: Instant,
 }
 

@@ -29,7 +29,7 @@ use crate::{
     events::NetEvents,
     job::{self, Budget, Opener},
     metrics::Metrics,
-    peers::{Addresses, PeerBook, Redial},
+    peers::{Addresses, Crowd, PeerBook, Redial},
     traffic::Traffic,
     transport,
 };
@@ -132,6 +132,7 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
     let stop = CancellationToken::new();
     let relayed = config.scope == Scope::Internet && config.external.is_empty();
     let relays = Relays::new(relayed.then_some(config.relay_after), now);
+    let crowd = Crowd::new(config.limits.incoming_connections as usize);
     let mut task = Task {
         config,
         swarm,
@@ -150,6 +151,8 @@ pub(crate) async fn start(config: NetConfig, store: Arc<dyn BlockStore>) -> Resu
         redial,
         bootstrap,
         failed_pings: HashMap::new(),
+        crowd,
+        exchange: exchange.clone(),
         next_sweep: now + SWEEP,
     };
     for address in listening {
