@@ -17,7 +17,8 @@
 //! |---|---|
 //! | says DONT_HAVE | the want is pending again, for others |
 //! | is slow, and another candidate idle | the want is asked there too ([`rescue`]) |
-//! | stalls | no new wants; what it was asked is pending again, for others |
+//! | stalls | no new wants; what it was asked is pending again, for others; afterwards it is asked last, and beside others |
+//! | never delivered, and takes a quarter of a second | others are asked as well, each time as many as so far in vain |
 //! | stalls longer | it is asked again, then the connection is closed and dialled anew |
 //! | sends wrong blocks | it gets no wants for a while, and is disconnected |
 //! | disconnects | everything it was asked is pending again |
@@ -392,6 +393,8 @@ impl Core {
             for session in want.sessions.clone() {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.misses.remove(&id);
+                    let doubtful = |id: &PeerId| self.peers.get(id).is_some_and(Peer::is_doubtful);
+                    session.make_room(doubtful);
                     session.add_candidate(id);
                 }
             }
@@ -497,7 +500,14 @@ impl Core {
                 }
             }
         }
-        ids.sort_by(|a, b| self.peers[a].load().total_cmp(&self.peers[b].load()));
+        let order = |id: &PeerId| {
+            let peer = &self.peers[id];
+            (peer.is_doubtful(), peer.load(), !peer.has_delivered())
+        };
+        ids.sort_by(|a, b| {
+            let (a, b) = (order(a), order(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+        });
         ids
     }
 
@@ -537,12 +547,16 @@ impl Core {
     }
 
     fn ask(&mut self, id: PeerId, cid: Cid, now: Instant) {
+        let doubtful = self.peer(id, now).is_doubtful();
         let Some(want) = self.wants.get_mut(&cid) else { return };
-        want.asked.push(Ask { peer: id, at: now });
-        want.pending = false;
+        want.asked.push(Ask { peer: id, at: now, doubtful });
         want.absent_since = None;
-        for session in want.sessions.clone() {
-            self.unlist(session, &cid);
+        // Of a doubtful one nothing is expected: the want stays pending, for others.
+        if !doubtful {
+            want.pending = false;
+            for session in want.sessions.clone() {
+                self.unlist(session, &cid);
+            }
         }
         self.peer(id, now).ask(cid, now);
         self.outgoing.entry(id).or_default().push(Entry::want(cid, WantKind::Block));

@@ -10,6 +10,7 @@ mod full_disk;
 mod guests;
 mod hostile;
 mod hostile_content;
+mod hostile_peers;
 mod ipfs;
 mod job_api;
 mod jobs;

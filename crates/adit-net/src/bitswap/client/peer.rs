@@ -72,6 +72,9 @@ pub(super) struct Peer {
     retries: u32,
     closes: u32,
     stalled: Option<Instant>,
+    /// Whether it has ever delivered, and whether it has stalled since it did last.
+    has_delivered: bool,
+    has_stalled: bool,
     late: VecDeque<Cid>,
     wrong: u32,
     wrong_bytes: usize,
@@ -96,6 +99,8 @@ impl Peer {
             retries: 0,
             closes: 0,
             stalled: None,
+            has_delivered: false,
+            has_stalled: false,
             late: VecDeque::new(),
             wrong: 0,
             wrong_bytes: 0,
@@ -169,6 +174,17 @@ impl Peer {
         self.is_usable() && self.stalled.is_none()
     }
 
+    /// Whether it has ever delivered a block that it was asked for.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.has_delivered
+    }
+
+    /// Whether the last thing known of it is that it took wants and delivered nothing. Such a peer is asked last, and
+    /// beside others rather than in their place.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.has_stalled
+    }
+
     // ---- window ----
 
     /// Wants it may be given now. An urgent want may use the whole window; others wait until half
@@ -204,6 +220,7 @@ impl Peer {
         }
         self.alive(now);
         self.closes = 0;
+        (self.has_delivered, self.has_stalled) = (true, false);
         let (len, mean) = (len as f64, self.mean_block);
         // Quick to believe in larger blocks, which could overrun the window, slow otherwise.
         self.mean_block += (len - mean) / if len > mean { 2.0 } else { 16.0 };
@@ -311,6 +328,7 @@ impl Peer {
         if silent >= self.config.retry_after {
             self.waiting_since = now;
             self.stalled.get_or_insert(now);
+            self.has_stalled = true;
             self.retries += 1;
             if self.retries > self.config.max_retries {
                 self.retries = 0;
@@ -329,6 +347,7 @@ impl Peer {
         }
         if silent >= self.config.stall_after && self.stalled.is_none() {
             self.stalled = Some(now);
+            self.has_stalled = true;
             return Remedy::Stalled;
         }
         Remedy::None

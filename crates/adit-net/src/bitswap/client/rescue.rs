@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 use libp2p::PeerId;
 
-use super::{Action, Core, peer::Remedy, want::Want};
+use super::{Action, Core, SessionId, peer::Remedy, want::Want};
 
 /// A want is left with the peer it was asked of for at least this long.
 const LEAST_AGE: Duration = Duration::from_millis(250);
@@ -57,7 +57,9 @@ impl Core {
     fn offer_elsewhere(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         for cid in peer.in_flight.iter().copied().collect::<Vec<_>>() {
-            if self.wants.get(&cid).is_some_and(|w| !w.pending && w.asked.len() == 1) {
+            let Some(want) = self.wants.get_mut(&cid) else { continue };
+            want.doubt(&id);
+            if !want.pending && want.relied_on().next().is_none() {
                 self.requeue(cid);
             }
         }
@@ -73,17 +75,18 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for session in sessions {
+            self.doubt_strangers(session, now);
             for id in self.sessions[&session].candidates.clone() {
                 let Some(peer) = self.peers.get(&id) else { continue };
                 let room = peer.room(false).div_ceil(2);
                 if room == 0 {
                     continue;
                 }
-                let mut slow: Vec<(Instant, Cid)> = self.sessions[&session]
+                let mut slow: Vec<(Option<Instant>, Cid)> = self.sessions[&session]
                     .wants
                     .iter()
                     .filter(|cid| self.would_be_sooner(&self.wants[*cid], id, now))
-                    .map(|cid| (self.wants[cid].asked[0].at, *cid))
+                    .map(|cid| (self.wants[cid].asked.last().map(|ask| ask.at), *cid))
                     .collect();
                 // What was asked last comes last.
                 slow.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -94,17 +97,37 @@ impl Core {
         }
     }
 
+    /// A peer that has never delivered is not waited for alone: anybody can say HAVE.
+    fn doubt_strangers(&mut self, session: SessionId, now: Instant) {
+        for cid in &self.sessions[&session].wants {
+            let Some(want) = self.wants.get_mut(cid) else { continue };
+            for ask in &mut want.asked {
+                let stranger = self.peers.get(&ask.peer).is_none_or(|peer| !peer.has_delivered());
+                ask.doubtful |= stranger && now - ask.at >= LEAST_AGE;
+            }
+        }
+    }
+
     fn would_be_sooner(&self, want: &Want, taker: PeerId, now: Instant) -> bool {
-        let [ask] = want.asked[..] else { return false };
+        if !want.may_ask(&taker) {
+            return false;
+        }
+        let mut relied_on = want.relied_on();
+        let (ask, others) = match (relied_on.next(), relied_on.count()) {
+            // As many again as have been tried in vain.
+            (None, _) => return true,
+            (Some(_), others) if want.doubtful() > 0 => return others + 1 < want.doubtful(),
+            (Some(ask), others) => (*ask, others),
+        };
         let age = now - ask.at;
-        if age < LEAST_AGE || !want.may_ask(&taker) {
+        if age < LEAST_AGE || others > 0 {
             return false;
         }
         let (Some(slow), Some(taker)) = (self.peers.get(&ask.peer), self.peers.get(&taker)) else {
             return false;
         };
         let left = if slow.is_pulling() {
-            // A peer that has never delivered is as slow as it has been so far.
+            // A peer whose rate is unknown is as slow as it has been so far.
             slow.rate.map_or(age.as_secs_f64(), |_| slow.load())
         } else {
             f64::INFINITY

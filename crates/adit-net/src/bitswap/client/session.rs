@@ -62,6 +62,15 @@ impl Session {
         }
     }
 
+    /// Drops a candidate that is `doubtful` where there is no room for another.
+    pub(super) fn make_room(&mut self, doubtful: impl Fn(&PeerId) -> bool) {
+        if self.candidates.len() >= MAX_CANDIDATES
+            && let Some(at) = self.candidates.iter().position(doubtful)
+        {
+            self.candidates.swap_remove(at);
+        }
+    }
+
     pub(super) fn remove_candidate(&mut self, peer: &PeerId) {
         self.candidates.retain(|p| p != peer);
     }

@@ -23,9 +23,12 @@ pub(crate) enum Urgency {
 pub(super) struct Ask {
     pub(super) peer: PeerId,
     pub(super) at: Instant,
+    /// Nothing is to be expected of it any more, though its answer stays welcome: others are asked as if it were not there.
+    pub(super) doubtful: bool,
 }
 
-/// Nobody is asked for a block that this many others are being asked for.
+/// Nobody is asked for a block that this many others are being asked for, or as many as there are doubtful ones: where
+/// many promise and do not deliver, more are tried each time.
 pub(super) const MAX_ASKS: usize = 2;
 
 /// A peer that does not answer WANT-HAVE for this long is not waited for.
@@ -65,9 +68,24 @@ impl Want {
     }
 
     pub(super) fn may_ask(&self, peer: &PeerId) -> bool {
-        self.asked.len() < MAX_ASKS
+        self.relied_on().count() < self.doubtful().max(MAX_ASKS)
             && !self.refused.contains(peer)
             && !self.asked.iter().any(|ask| ask.peer == *peer)
+    }
+
+    /// Those that were asked and from whom an answer can be expected.
+    pub(super) fn relied_on(&self) -> impl Iterator<Item = &Ask> {
+        self.asked.iter().filter(|ask| !ask.doubtful)
+    }
+
+    /// How many were asked and are not to be relied on.
+    pub(super) fn doubtful(&self) -> usize {
+        self.asked.len() - self.relied_on().count()
+    }
+
+    /// Does not rely on a peer any more for this block.
+    pub(super) fn doubt(&mut self, peer: &PeerId) {
+        self.asked.iter_mut().filter(|ask| ask.peer == *peer).for_each(|ask| ask.doubtful = true);
     }
 
     /// Whether somebody may still say HAVE.

@@ -406,7 +406,8 @@ impl Network {
             }
         }
         for (cid, want) in &core.wants {
-            assert!(want.asked.len() <= MAX_ASKS);
+            let most = MAX_ASKS.max(self.peers.len().div_ceil(2));
+            assert!(want.relied_on().count() <= most, "{cid} is asked of too many");
             assert!(!want.asked.is_empty() || want.pending, "{cid} is neither asked nor pending");
             for ask in &want.asked {
                 assert!(core.peers[&ask.peer].in_flight.contains(cid));

@@ -56,6 +56,22 @@ fn a_silent_provider_costs_its_stall_and_no_more() {
     assert!(network.elapsed() < secs(4), "{:?}", network.elapsed());
 }
 
+/// Anybody can say HAVE. Whoever delivers is found among those who do not, and then asked first.
+#[test]
+fn many_that_promise_and_never_deliver_do_not_stop_the_one_who_does() {
+    let boaster = PeerPlan::of(Temper::Boaster);
+    for boasters in [1, 2, 16, 40] {
+        let mut plans = vec![boaster.clone(); boasters];
+        plans.push(PeerPlan::honest());
+        let network = fetch(plans.clone(), 1);
+        assert_eq!((network.got.len(), network.failed.len()), (1, 0));
+        assert!(network.elapsed() < secs(2), "one block took {:?} beside {boasters}", network.elapsed());
+        let network = fetch(plans, 400);
+        assert_eq!((network.got.len(), network.failed.len()), (400, 0));
+        assert!(network.elapsed() < secs(8), "400 blocks took {:?} beside {boasters}", network.elapsed());
+    }
+}
+
 #[test]
 fn what_half_the_providers_lack_comes_from_the_other() {
     let half = PeerPlan { has: 1, hinted: true, ..PeerPlan::honest() };
