@@ -172,6 +172,16 @@ impl BlockStore for Guarded {
         if self.denies(cid) { Ok(None) } else { self.store.size(cid).await }
     }
 
+    async fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, StoreError> {
+        let mut sizes = self.store.sizes(cids).await?;
+        for (cid, size) in cids.iter().zip(&mut sizes) {
+            if self.denies(cid) {
+                *size = None;
+            }
+        }
+        Ok(sizes)
+    }
+
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
         self.store.put(blocks).await
     }

@@ -45,6 +45,16 @@ pub trait BlockStore: Send + Sync + 'static {
     /// The block's length in bytes.
     async fn size(&self, cid: &Cid) -> Result<Option<u64>, StoreError>;
 
+    /// The lengths of many blocks, in the order of `cids`: one look-up where single ones would be as many. What came or
+    /// went meanwhile may be told as before or as after.
+    async fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, StoreError> {
+        let mut sizes = Vec::with_capacity(cids.len());
+        for cid in cids {
+            sizes.push(self.size(cid).await?);
+        }
+        Ok(sizes)
+    }
+
     /// Takes blocks that the caller knows to match their CIDs. They are readable when this
     /// returns and durable after a later [`sync`](Self::sync). Waits while too much is unwritten.
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError>;

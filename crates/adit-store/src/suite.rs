@@ -36,8 +36,16 @@ async fn what_is_put_is_read(store: &dyn BlockStore) {
             assert_eq!(store.size(&block.cid).await.unwrap(), Some(block.data.len() as u64), "{round}");
             assert_eq!(located(store, &block.cid).await, block.data, "{round}");
         }
+        // All at once, in their order, with ones between them that are not there and one that carries its data.
+        let absent = block(77, 200).cid;
+        let inline = Cid::new_v1(RAW, Multihash::wrap(0, b"inline").unwrap());
+        let cids: Vec<Cid> = blocks.iter().flat_map(|block| [block.cid, absent]).chain([inline]).collect();
+        let sizes = blocks.iter().flat_map(|block| [Some(block.data.len() as u64), None]);
+        let sizes: Vec<_> = sizes.chain([Some(6)]).collect();
+        assert_eq!(store.sizes(&cids).await.unwrap(), sizes, "{round}");
         store.sync().await.unwrap();
     }
+    assert!(store.sizes(&[]).await.unwrap().is_empty());
 }
 
 async fn located(store: &dyn BlockStore, cid: &Cid) -> Bytes {

@@ -161,15 +161,11 @@ impl Server {
 }
 
 async fn look_up(store: Arc<dyn BlockStore>, cids: Vec<Cid>) -> Done {
-    let mut found = Vec::with_capacity(cids.len());
-    for cid in cids {
-        let size = store.size(&cid).await.unwrap_or_else(|error| {
-            tracing::warn!(%cid, %error, "cannot look up a block for a peer");
-            None
-        });
-        found.push((cid, size));
-    }
-    Done::Looked(found)
+    let sizes = store.sizes(&cids).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look blocks up for a peer");
+        vec![None; cids.len()]
+    });
+    Done::Looked(cids.into_iter().zip(sizes).collect())
 }
 
 /// Waits for room, loads the planned blocks, and hands the message to the connection.

@@ -265,6 +265,33 @@ impl BlockStore for DiskStore {
         Ok(self.find(key).await?.map(|found| found.len()))
     }
 
+    async fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, StoreError> {
+        let mut sizes = vec![None; cids.len()];
+        let mut unknown = Vec::new();
+        {
+            let mut state = self.shared.state.lock();
+            for (at, cid) in cids.iter().enumerate() {
+                if let Some(data) = inline_data(cid) {
+                    sizes[at] = Some(data.len() as u64);
+                } else if let Some(key) = BlockKey::of(cid) {
+                    match state.lookup(&key) {
+                        Known::Bytes(bytes) => sizes[at] = Some(bytes.len() as u64),
+                        Known::At(place) => sizes[at] = Some(u64::from(place.len)),
+                        Known::Gone => {}
+                        Known::AskIndex { stamp } => unknown.push((at, key, stamp)),
+                    }
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let found = self.blocking(move |shared| shared.ask_index_many(unknown)).await?;
+            for (at, place) in found {
+                sizes[at] = place.map(|place| u64::from(place.len));
+            }
+        }
+        Ok(sizes)
+    }
+
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
         let mut accepted = Vec::with_capacity(blocks.len());
         let mut bytes = 0;

@@ -87,6 +87,23 @@ impl Shared {
         Ok(place)
     }
 
+    /// The same for many, each with a number that comes back beside its place.
+    pub(crate) fn ask_index_many(
+        &self,
+        asked: Vec<(usize, BlockKey, u64)>,
+    ) -> Result<Vec<(usize, Option<Place>)>, StoreError> {
+        let keys: Vec<BlockKey> = asked.iter().map(|(_, key, _)| *key).collect();
+        let places = self.index.get_many(&keys)?;
+        let mut state = self.state.lock();
+        let found = asked.into_iter().zip(places).map(|((at, key, stamp), place)| {
+            if let Some(place) = place {
+                state.places.insert(key, place, stamp);
+            }
+            (at, place)
+        });
+        Ok(found.collect())
+    }
+
     /// The place as it is now, without the cache.
     fn locate_afresh(&self, key: &BlockKey) -> Result<Option<Found>, StoreError> {
         let known = {

@@ -261,6 +261,10 @@ impl BlockStore for LeasedStore {
         self.touched([cid]).size(cid).await
     }
 
+    async fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, StoreError> {
+        self.touched(cids).sizes(cids).await
+    }
+
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
         self.touched(blocks.iter().map(|block| &block.cid)).put(blocks).await
     }
