@@ -4,7 +4,10 @@
 //! What can't be had here leaves its tests *skipped*, by name. Where `CI` is set that is an error, because a CI that
 //! skips proves nothing; gateway-conformance alone is excused, since no registry of ours carries it (decision 0100).
 
-use crate::build::{check, root};
+use crate::{
+    build::{check, root},
+    debian,
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -125,6 +128,7 @@ fn go(cache: &Path) -> Result<PathBuf> {
     let go = venv.join("bin/go");
     if version(&go) < Some(GO) {
         let _ = fs::remove_dir_all(&venv);
+        debian::install(debian::PYTHON)?;
         check(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         check(Command::new(venv.join("bin/pip")).args(["install", "--quiet", GO_PACKAGE]))?;
     }

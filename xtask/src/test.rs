@@ -3,7 +3,7 @@
 
 use crate::{
     build::{self, ENCLAVE, NODE, PURE, REAL, cargo, check},
-    peers,
+    debian, peers,
     watchdog::Watchdog,
 };
 use anyhow::{Context, Result, bail};
@@ -78,15 +78,31 @@ fn enclave() -> Result<()> {
 
 /// Peers are told of in both suites: beside transfers there are tests that use `ipfs` as a tool.
 fn real() -> Result<()> {
-    build::all_programs()?;
-    let peers = peers::install()?;
+    let peers = programs_and_peers()?;
     check(peers.tell(with_programs(cargo("test", REAL).args(["--", "--skip", "ipfs::"]))))
 }
 
 fn ipfs() -> Result<()> {
-    build::all_programs()?;
-    let peers = peers::install()?;
+    let peers = programs_and_peers()?;
     check(peers.tell(with_programs(cargo("test", REAL).args(["--test", "real", "--", "ipfs::"]))))
+}
+
+/// Builds the programs under test, and installs what the tests use beside them.
+fn programs_and_peers() -> Result<peers::Peers> {
+    build::all_programs()?;
+    install(debian::TESTS)?;
+    peers::install()
+}
+
+/// Missing programs are an error in CI; elsewhere the tests that want them say so and are skipped.
+fn install(tools: &[debian::Tool]) -> Result<()> {
+    match debian::install(tools) {
+        Err(error) if std::env::var_os("CI").is_none() => {
+            println!("some tests will be SKIPPED: {error:#}");
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Tells the tests where the programs under test are; they never build them.
@@ -98,8 +114,8 @@ fn with_programs(command: &mut Command) -> &mut Command {
 /// Runs the tests that take long: those that are ignored and called `soak_…`, each in a run of its own. What is ignored for
 /// other reasons stays so.
 pub(crate) fn soak() -> Result<()> {
-    build::all_programs()?;
-    let peers = peers::install()?;
+    let peers = programs_and_peers()?;
+    install(debian::SOAK)?;
     let mut table = Vec::new();
     for packages in [PURE, ENCLAVE, NODE, REAL] {
         for name in soak_tests(packages)? {
