@@ -223,7 +223,7 @@ async fn collect(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let repo = Repo::open(&path, RepoOptions::default())?;
     let time = started.elapsed().as_secs_f64();
     row("restart after a crash, 50,000 blocks unindexed", format!("{time:.3} s"), "<= 5 s");
-    repo.unpin(&root.cid, None)?;
+    repo.unpin(&root.cid, None).await?;
     let report = repo.gc().await?;
     row("gc of the other half", format!("{:.1} s", report.elapsed.as_secs_f64()), "");
     println!("    {report:?}");

@@ -51,6 +51,10 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
 
+    /// Who lies below the repo failed; see [`Backend`](crate::Backend).
+    #[error(transparent)]
+    Backend(Box<crate::BackendError>),
+
     /// The store was closed.
     #[error("the block store is closed")]
     Closed,

@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 
 async fn check(repo: &Repo) {
     let store = repo.blocks();
-    let pins = repo.pins().unwrap();
+    let pins = repo.pins().await.unwrap();
     assert_eq!(pins.len(), 2);
     let by_name = |name: &str| pins.iter().find(|pin| pin.name == name).unwrap();
     assert_eq!((by_name("big").kind, by_name("").kind), (PinKind::Recursive, PinKind::Direct));

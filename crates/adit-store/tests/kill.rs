@@ -49,7 +49,7 @@ async fn child(dir: &Path, round: u64) -> ! {
         println!("pinned {step} {}", imported.root);
         if step.is_multiple_of(3) {
             println!("unpinning {}", imported.root);
-            repo.unpin(&imported.root, None).unwrap();
+            repo.unpin(&imported.root, None).await.unwrap();
         }
         // Unpinned small blocks for the collector.
         let small = (0..200u64).map(|i| Block::new(0x55, (step * 1000 + i).to_le_bytes().to_vec())).collect();
@@ -92,7 +92,7 @@ async fn killed_at_any_moment_it_keeps_its_word() {
         assert!(opened.elapsed() < Duration::from_secs(5), "opening took {:?}", opened.elapsed());
         let store = repo.blocks();
         for (round, step, root) in &pinned {
-            assert!(repo.is_pinned(root).unwrap(), "the pin of round {round} step {step} is lost");
+            assert!(repo.is_pinned(root).await.unwrap(), "the pin of round {round} step {step} is lost");
             let data = export::read(&store, root, 1 << 24).await.unwrap();
             assert!(data == content(*round, *step), "round {round} step {step}");
         }

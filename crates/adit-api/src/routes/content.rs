@@ -10,7 +10,7 @@ use crate::tar::TarError;
 use crate::types::{AddQuery, Added, Entry, RangeQuery, StatView};
 use adit_store::export::{self, ExportError, Range};
 use adit_store::import::{self, ImportError, ImportOptions};
-use adit_store::{BlockSource, BlockStore, Lease, PinOptions, SourceError, StoreError};
+use adit_store::{BackendFailure, BlockSource, BlockStore, Lease, PinOptions, SourceError, StoreError};
 use adit_unixfs::IpfsPath;
 use adit_unixfs::read::{ReadError, StatKind};
 use axum::Json;
@@ -44,6 +44,13 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { .. } => Code::TooLarge,
             StoreError::UnsupportedCid { .. } => Code::BadRequest,
             StoreError::Closed => Code::Unavailable,
+            StoreError::Backend(error) => match error.failure {
+                BackendFailure::Unreachable => Code::Unavailable,
+                BackendFailure::Full => Code::DiskFull,
+                BackendFailure::Incomplete => Code::ContentUnavailable,
+                BackendFailure::Wrong => Code::BadContent,
+                BackendFailure::Refused => Code::HostFailed,
+            },
             StoreError::Corrupt { .. } => {
                 return ApiError::new(Code::BadContent, error.to_string()).by(crate::Source::Node);
             }

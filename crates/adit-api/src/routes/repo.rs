@@ -109,7 +109,7 @@ pub(super) async fn pins(
     _: Allowed<needs::Read>,
     State(app): State<Arc<App>>,
 ) -> Result<Json<Vec<PinView>>, ApiError> {
-    let pins = blocking(move || app.repo.pins()).await?;
+    let pins = app.repo.pins().await?;
     let view = |pin: adit_store::Pin| PinView {
         cid: pin.cid,
         direct: pin.kind == PinKind::Direct,
@@ -163,7 +163,7 @@ pub(super) async fn unpin(
     Query(query): Query<PinQuery>,
 ) -> Result<Json<usize>, ApiError> {
     let cid = parse_cid(&cid)?;
-    let removed = blocking(move || app.repo.unpin(&cid, query.name.as_deref())).await?;
+    let removed = app.repo.unpin(&cid, query.name.as_deref()).await?;
     match removed {
         0 => Err(ApiError::new(Code::NotFound, format!("{cid} is not pinned"))
             .hint("`adit pin ls` lists the pins")),
@@ -234,15 +234,4 @@ pub(super) async fn verify(
 /// (rust-lang/rust#100013) when a handler awaits it directly.
 fn examine(repo: &Repo, on_corrupt: OnCorrupt) -> BoxFuture<'_, Result<VerifyReport, StoreError>> {
     Box::pin(repo.verify(on_corrupt))
-}
-
-/// Runs a call that waits for the disk where it holds nobody up.
-async fn blocking<T: Send + 'static, E: Send + 'static>(
-    call: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, ApiError>
-where
-    ApiError: From<E>,
-{
-    let done = tokio::task::spawn_blocking(call).await.map_err(|error| ApiError::internal(&error))?;
-    Ok(done?)
 }

@@ -113,7 +113,8 @@ async fn open(dir: &Path, config: &Config) -> Result<(Arc<Repo>, Jobs), StartErr
         if limit > 0 {
             disk.limit = limit;
         }
-        let repo = Repo::open(&dir.join("store"), RepoOptions { disk }).map_err(StartError::Repo)?;
+        let repo =
+            Repo::open(&dir.join("store"), RepoOptions { disk, backend: None }).map_err(StartError::Repo)?;
         let jobs = Jobs::open(&dir.join("jobs.redb"))?;
         Ok((Arc::new(repo), jobs))
     });

@@ -94,16 +94,3 @@ pub(crate) fn run(node: Node, command: &str, args: Args, request: Request) -> An
 fn source(node: &Node) -> Arc<dyn BlockSource> {
     node.node().source()
 }
-
-/// A call that waits for the disk, where it holds nobody up.
-async fn blocking<T: Send + 'static, E: Send + 'static>(
-    call: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, RpcError>
-where
-    adit_api::ApiError: From<E>,
-{
-    match tokio::task::spawn_blocking(call).await {
-        Ok(done) => done.map_err(crate::error::api),
-        Err(error) => Err(adit_api::ApiError::internal(&error).into()),
-    }
-}

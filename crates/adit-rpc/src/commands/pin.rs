@@ -2,7 +2,7 @@
 //! those of the pinning service, which belong to their requests.
 
 use super::block::kind_name;
-use super::{Node, blocking, source};
+use super::{Node, source};
 use crate::args::Args;
 use crate::error::{RpcError, api};
 use crate::path::{block, resolve_block};
@@ -70,8 +70,7 @@ async fn pin_all(node: Node, roots: Vec<Cid>, kind: PinKind, name: String) -> Re
         node.repo().pin(&root, &*source, options).await.map_err(api)?;
         // A new name takes the place of the one that this interface gave before.
         for old in before.into_iter().filter(|old| old.name != name) {
-            let repo = node.repo().clone();
-            blocking(move || repo.unpin(&root, Some(&old.name))).await?;
+            node.repo().unpin(&root, Some(&old.name)).await.map_err(api)?;
         }
         node.node().provide(root);
         pinned.push(root.to_string());
@@ -87,8 +86,7 @@ pub(super) fn check_name(name: &str) -> Result<(), RpcError> {
 }
 
 async fn all_pins(node: &Node) -> Result<Vec<Pin>, RpcError> {
-    let repo = node.repo().clone();
-    blocking(move || repo.pins()).await
+    node.repo().pins().await.map_err(api)
 }
 
 /// The pins of a root that are this interface's to change.
@@ -115,8 +113,7 @@ pub(super) async fn rm(node: Node, mut args: Args) -> Result<Response, RpcError>
     }
     let removed: Vec<String> = roots.iter().map(|(cid, _)| cid.to_string()).collect();
     for pin in roots.into_iter().flat_map(|(_, pins)| pins) {
-        let repo = node.repo().clone();
-        blocking(move || repo.unpin(&pin.cid, Some(&pin.name))).await?;
+        node.repo().unpin(&pin.cid, Some(&pin.name)).await.map_err(api)?;
     }
     Ok(reply::value(json!({ "Pins": removed })))
 }
@@ -140,8 +137,7 @@ pub(super) async fn update(node: Node, mut args: Args) -> Result<Response, RpcEr
     node.repo().pin(&to, &*source, options).await.map_err(api)?;
     node.node().provide(to);
     for pin in old.into_iter().filter(|_| unpin && from != to) {
-        let repo = node.repo().clone();
-        blocking(move || repo.unpin(&from, Some(&pin.name))).await?;
+        node.repo().unpin(&from, Some(&pin.name)).await.map_err(api)?;
     }
     Ok(reply::value(json!({"Pins": [from.to_string(), to.to_string()]})))
 }

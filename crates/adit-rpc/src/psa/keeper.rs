@@ -67,16 +67,17 @@ impl Pinning {
         Ok(removed.is_some())
     }
 
+    /// Blocking: on a thread that may wait.
     fn stop(&self, record: &Record) {
         if let Some(work) = self.under_way.lock().remove(&record.id) {
             work.abort();
         }
-        self.unpin(record);
+        tokio::runtime::Handle::current().block_on(self.unpin(record));
     }
 
-    fn unpin(&self, record: &Record) {
+    async fn unpin(&self, record: &Record) {
         let Ok(cid) = record.pin.cid.parse::<Cid>() else { return };
-        if let Err(error) = self.app.repo().unpin(&cid, Some(&pin_name(&record.id))) {
+        if let Err(error) = self.app.repo().unpin(&cid, Some(&pin_name(&record.id))).await {
             tracing::warn!(%error, request = record.id, "a removed request's pin stays");
         }
     }
@@ -100,7 +101,7 @@ impl Pinning {
         self.under_way.lock().remove(&id);
         if !self.mark(&id, status, &details) {
             // Removed in the very moment in which it was done.
-            self.unpin(&record);
+            self.unpin(&record).await;
         }
     }
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use adit_unixfs::{Block, block::RAW};
+use cid::Cid;
 
 use super::{ballast::Ballast, *};
 use crate::{disk::SimulatedDisk, import};
 
 fn open(disk: &SimulatedDisk) -> Result<Repo, StoreError> {
-    let options = RepoOptions { disk: DiskOptions { reserve: 0, ..DiskOptions::default() } };
+    let options = RepoOptions { disk: DiskOptions { reserve: 0, ..DiskOptions::default() }, backend: None };
     Repo::open_on(Arc::new(disk.clone()), options, Ballast::none(), None)
 }
 
@@ -55,7 +56,7 @@ async fn life(repo: &Repo, promised: &mut Promised) -> Option<()> {
         if round == 1 {
             let (root, _) = promised.pins.remove(0);
             promised.unpinned.push(root);
-            repo.unpin(&root, None).ok()?;
+            repo.unpin(&root, None).await.ok()?;
         }
         if round > 0 {
             // From here on nobody promises what is not pinned.
@@ -77,7 +78,7 @@ async fn check(disk: &SimulatedDisk, promised: &Promised) -> Result<(), String> 
         }
     }
     for (root, content) in &promised.pins {
-        if !repo.is_pinned(root).map_err(|error| error.to_string())? {
+        if !repo.is_pinned(root).await.map_err(|error| error.to_string())? {
             return Err("a pin is lost".into());
         }
         let found = crate::export::read(&store, root, 1 << 20).await.map_err(|error| error.to_string())?;
@@ -151,7 +152,8 @@ async fn a_disk_that_lies_about_syncs_is_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_collection_makes_room() {
     let disk = SimulatedDisk::default();
-    let options = RepoOptions { disk: DiskOptions { reserve: 3 << 20, ..DiskOptions::default() } };
+    let options =
+        RepoOptions { disk: DiskOptions { reserve: 3 << 20, ..DiskOptions::default() }, backend: None };
     let repo = Repo::open_on(Arc::new(disk.clone()), options, Ballast::none(), None).unwrap();
     let store = repo.blocks();
     let kept = blocks(1, &[500_000]).remove(0);

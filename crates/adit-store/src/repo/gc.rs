@@ -6,6 +6,7 @@
 //! A crash at any moment leaves the repo sound: deletions are commits of the index, and space is
 //! freed only after them.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use cid::Cid;
@@ -55,13 +56,13 @@ impl Repo {
     pub async fn gc(&self) -> Result<GcReport, GcError> {
         let _alone = self.upkeep.lock().await;
         let started = Instant::now();
-        if self.medium.free_bytes().is_ok_and(|free| free < self.blocks.reserve()) {
+        if self.medium.free_bytes().is_ok_and(|free| free < self.blocks.disk.reserve()) {
             self.ballast.drop_overboard();
         }
         let result = self.collect().await;
         self.ballast.load();
         // There may be room now for what had to wait; then the store takes more again.
-        let settled = self.blocks.shared().on_writer(|writer| writer.settle_what_fits()).await;
+        let settled = self.blocks.disk.shared().on_writer(|writer| writer.settle_what_fits()).await;
         if let Ok(Err(error)) | Err(error) = settled {
             tracing::warn!(%error, "what waited for room could not be written");
         }
@@ -69,7 +70,7 @@ impl Repo {
     }
 
     async fn collect(&self) -> Result<GcReport, GcError> {
-        let shared = self.blocks.shared().clone();
+        let shared = self.blocks.disk.shared().clone();
         // From here on nothing that a lease touches is forgotten.
         let collection = self.leases.begin_collection();
         let claims = collection.snapshot();
@@ -86,7 +87,13 @@ impl Repo {
             let now = now();
             self.pins.all()?.into_iter().partition(|pin| pin.is_expired(now))
         };
+        for root in expired.iter().filter(|pin| pin.in_backend).map(|pin| pin.cid).collect::<HashSet<_>>() {
+            let now = now();
+            self.let_go(&root, |pin| pin.in_backend && pin.is_expired(now)).await?;
+        }
         self.pins.remove_all(&expired)?;
+        // What the backend keeps need not stay here as well.
+        let pins = pins.into_iter().filter(|pin| !pin.in_backend).collect();
         let mut marked = self.mark_pins(pins).await?;
         marked = self.mark_loose(claims.roots, marked).await?;
 
@@ -110,7 +117,10 @@ impl Repo {
             after = Some(last);
         }
         drop(collection);
-        report.blocks_kept = self.blocks.count().await?;
+        if let Some(keeper) = self.keeper() {
+            report.blocks_deleted += keeper.collect().await.map_err(StoreError::from)?;
+        }
+        report.blocks_kept = self.blocks.disk.count().await?;
         let freed = free_garbage(&shared).await?;
         report.bytes_freed = freed.bytes;
         report.bytes_moved = freed.bytes_moved;
@@ -122,7 +132,7 @@ impl Repo {
         let (recursive, direct): (Vec<_>, Vec<_>) =
             pins.into_iter().partition(|pin| pin.kind == PinKind::Recursive);
         let roots: Vec<_> = recursive.into_iter().map(|pin| pin.cid).collect();
-        let shared = self.blocks.shared().clone();
+        let shared = self.blocks.disk.shared().clone();
         blocking(move || {
             let mut marked = match mark(&shared, roots.clone(), Holes::Refuse, BlockSet::default()) {
                 Ok(marked) => marked,
@@ -153,7 +163,7 @@ impl Repo {
         if roots.is_empty() {
             return Ok(marked);
         }
-        let shared = self.blocks.shared().clone();
+        let shared = self.blocks.disk.shared().clone();
         blocking(move || match mark(&shared, roots, Holes::Ignore, marked) {
             Err(MarkError::Store(error)) => Err(GcError::Store(error)),
             Err(MarkError::Hole(hole)) => unreachable!("holes are ignored: {hole}"),
@@ -164,7 +174,7 @@ impl Repo {
 
     /// The garbage among the next entries of the index.
     async fn look(&self, step: Step, marked: BlockSet) -> Result<(Page, BlockSet), GcError> {
-        let shared = self.blocks.shared().clone();
+        let shared = self.blocks.disk.shared().clone();
         blocking(move || {
             let entries = shared.index.page(step.after, STEP)?;
             let last = entries.last().map(|(key, _)| *key);

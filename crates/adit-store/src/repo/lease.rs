@@ -19,9 +19,10 @@ use futures::stream::BoxStream;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    BlockStore, DiskStore, Location, StoreError,
+    BlockStore, Location, StoreError,
     disk::{LogPosition, Spare},
     key::BlockKey,
+    layered::Layered,
 };
 
 /// A set of blocks by the first half of their digest: 16 bytes a block. Two blocks that share it
@@ -200,13 +201,13 @@ pub struct Lease {
 struct LeaseInner {
     leases: Arc<Leases>,
     id: u64,
-    blocks: Arc<DiskStore>,
+    blocks: Layered,
 }
 
 impl Lease {
-    pub(crate) fn new(leases: Arc<Leases>, blocks: Arc<DiskStore>, label: String) -> Self {
+    pub(crate) fn new(leases: Arc<Leases>, blocks: Layered, label: String) -> Self {
         // The position first: whatever is appended after it is kept.
-        let since = blocks.log_end();
+        let since = blocks.disk.log_end();
         let id = leases.take(label, since);
         Self { inner: Arc::new(LeaseInner { leases, id, blocks }) }
     }
@@ -241,7 +242,7 @@ struct LeasedStore {
 }
 
 impl LeasedStore {
-    fn touched<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) -> &DiskStore {
+    fn touched<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) -> &Layered {
         self.lease.leases.touch(self.lease.id, cids);
         &self.lease.blocks
     }

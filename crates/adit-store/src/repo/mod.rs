@@ -5,6 +5,7 @@
 
 mod ballast;
 mod gc;
+mod keep;
 mod lease;
 mod lock;
 mod mark;
@@ -15,11 +16,11 @@ mod verify;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod keep_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{path::Path, sync::Arc};
-
-use cid::Cid;
 
 pub(crate) use self::lease::BlockSet;
 use self::{
@@ -37,8 +38,9 @@ pub use self::{
     verify::{Incomplete, OnCorrupt, VerifyReport},
 };
 use crate::{
-    BlockStore, DiskOptions, DiskStore, StoreError,
+    Backend, BlockStore, DiskOptions, DiskStore, StoreError,
     disk::{Medium, OsMedium},
+    layered::Layered,
 };
 
 /// A repo could not be opened.
@@ -51,12 +53,14 @@ pub enum OpenError {
 }
 
 /// How a [`Repo`] behaves.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RepoOptions {
     pub disk: DiskOptions,
+    /// Who else holds blocks.
+    pub backend: Option<Arc<dyn Backend>>,
 }
 
-/// What a repo holds.
+/// What a repo holds on its own disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoStat {
     pub format: u32,
@@ -67,16 +71,22 @@ pub struct RepoStat {
     pub limit: Option<u64>,
     /// What the file system has left, in bytes.
     pub free: u64,
+    /// Pins recorded here, those that a backend keeps for us included.
     pub pins: u64,
     /// What is under way and keeps blocks: adds, pins, jobs.
     pub leases: Vec<String>,
 }
 
+/// Roots that can be pinned and unpinned at the same time, about.
+const PINNING: usize = 64;
+
 /// The node's blocks, pins and leases. Share it in an [`Arc`].
 #[derive(Debug)]
 pub struct Repo {
-    blocks: Arc<DiskStore>,
-    pins: Pins,
+    blocks: Layered,
+    pins: Arc<Pins>,
+    /// Held, one for some of the roots, while what a backend pins is compared with what is recorded here.
+    pinning: [tokio::sync::Mutex<()>; PINNING],
     leases: Arc<Leases>,
     medium: Arc<dyn Medium>,
     ballast: Ballast,
@@ -105,8 +115,12 @@ impl Repo {
         lock: Option<DirectoryLock>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            blocks: Arc::new(DiskStore::open_on(medium.clone(), options.disk)?),
-            pins: Pins::open(&medium)?,
+            blocks: Layered {
+                disk: Arc::new(DiskStore::open_on(medium.clone(), options.disk)?),
+                below: options.backend,
+            },
+            pins: Arc::new(Pins::open(&medium)?),
+            pinning: [const { tokio::sync::Mutex::const_new(()) }; PINNING],
             leases: Arc::default(),
             medium,
             ballast,
@@ -117,7 +131,10 @@ impl Repo {
 
     /// The block store. Blocks put here without a lease may be collected at any time.
     pub fn blocks(&self) -> Arc<dyn BlockStore> {
-        self.blocks.clone()
+        match self.blocks.below {
+            None => self.blocks.disk.clone(),
+            Some(_) => Arc::new(self.blocks.clone()),
+        }
     }
 
     /// Takes a lease; `label` says in [`RepoStat::leases`] who keeps blocks.
@@ -125,43 +142,26 @@ impl Repo {
         Lease::new(self.leases.clone(), self.blocks.clone(), label.into())
     }
 
-    /// All pins that have not expired.
-    pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
-        let now = now();
-        Ok(self.pins.all()?.into_iter().filter(|pin| !pin.is_expired(now)).collect())
-    }
-
-    /// Whether `cid` is the root of a pin.
-    pub fn is_pinned(&self, cid: &Cid) -> Result<bool, StoreError> {
-        let now = now();
-        Ok(self.pins.of(cid)?.iter().any(|pin| !pin.is_expired(now)))
-    }
-
-    /// Removes pins of a root, durably: the one of this name, or all. How many there were.
-    pub fn unpin(&self, cid: &Cid, name: Option<&str>) -> Result<usize, StoreError> {
-        self.pins.remove(cid, |pin| name.is_none_or(|name| name == pin.name))
-    }
-
     /// Sets the operator's limit for [`RepoStat::used`], in bytes.
     pub fn set_limit(&self, limit: Option<u64>) {
-        self.blocks.set_limit(limit.unwrap_or(u64::MAX));
+        self.blocks.disk.set_limit(limit.unwrap_or(u64::MAX));
     }
 
     pub async fn stat(&self) -> Result<RepoStat, StoreError> {
-        let limit = self.blocks.limit();
+        let limit = self.blocks.disk.limit();
         Ok(RepoStat {
             format: FORMAT,
-            blocks: self.blocks.count().await?,
-            used: self.blocks.used(),
+            blocks: self.blocks.disk.count().await?,
+            used: self.blocks.disk.used(),
             limit: (limit != u64::MAX).then_some(limit),
             free: self.medium.free_bytes().map_err(StoreError::io("ask for free space"))?,
-            pins: self.pins()?.len() as u64,
+            pins: self.read_pins().await?.into_iter().filter(|pin| !pin.is_expired(now())).count() as u64,
             leases: self.leases.labels(),
         })
     }
 
     /// Writes everything out and stops the store.
     pub async fn close(&self) {
-        self.blocks.close().await;
+        self.blocks.disk.close().await;
     }
 }

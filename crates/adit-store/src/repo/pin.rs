@@ -35,7 +35,7 @@ impl Default for PinOptions {
     }
 }
 
-/// What a pin covers.
+/// What a pin covers. All zeros where a backend held the whole of it: nobody counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PinSummary {
     pub blocks: u64,
@@ -67,6 +67,16 @@ impl Repo {
     ) -> Result<PinSummary, PinError> {
         let lease = self.lease(format!("pin {root}"));
         lease.protect(*root);
+        if let Some(keeper) = self.keeper() {
+            let PinOptions { kind, name, .. } = &options;
+            // Most often it holds all or nothing, and can say so faster than we can look.
+            if self.is_kept(keeper, root, *kind).await?
+                || keeper.pin(root, *kind, name).await.map_err(StoreError::from)?
+            {
+                self.record(root, options).await?;
+                return Ok(PinSummary::default());
+            }
+        }
         let summary = self.complete(root, source, &options, &lease).await?;
         self.record(root, options).await?;
         Ok(summary)
@@ -79,10 +89,18 @@ impl Repo {
     }
 
     async fn record(&self, root: &Cid, options: PinOptions) -> Result<(), StoreError> {
-        self.blocks.sync().await?;
+        // Against a pin of the same root that ends meanwhile.
+        let _alone = self.pinning_of(root).lock().await;
+        let in_backend = match self.keeper() {
+            None => self.blocks.sync().await.map(|()| false)?,
+            Some(keeper) if self.is_kept(keeper, root, options.kind).await? => true,
+            Some(keeper) => self.hand_over(keeper, root, &options).await.map(|()| true)?,
+        };
         let PinOptions { kind, name, expires, .. } = options;
-        self.pins.add(&Pin { cid: *root, kind, name, created: now(), expires })?;
-        self.leases.pinned(*root);
+        self.pins.add(&Pin { cid: *root, kind, name, created: now(), expires, in_backend })?;
+        if !in_backend {
+            self.leases.pinned(*root);
+        }
         Ok(())
     }
 

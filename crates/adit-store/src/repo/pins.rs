@@ -12,7 +12,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::{StoreError, disk::Medium};
 
 const NAME: &str = "pins.redb";
-/// (binary CID, name) → (kind, created, expires; both in Unix seconds, 0 for never).
+/// (binary CID, name) → (kind, created, expires; both in Unix seconds, 0 for never). Of the kind, bit 0 is
+/// set for a direct pin and bit 1 for one that the backend keeps.
 const PINS: TableDefinition<(&[u8], &str), (u8, u64, u64)> = TableDefinition::new("pins-1");
 const CACHE: usize = 1 << 20;
 
@@ -36,6 +37,8 @@ pub struct Pin {
     pub created: u64,
     /// Unix seconds after which it no longer counts.
     pub expires: Option<u64>,
+    /// Whether the repo's backend keeps the blocks and pins them: they need not be here.
+    pub in_backend: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Pins {
                 PinKind::Recursive => 0,
                 PinKind::Direct => 1,
             };
+            let kind = kind | (u8::from(pin.in_backend) << 1);
             let row = (kind, pin.created, pin.expires.unwrap_or(0));
             write.open_table(PINS)?.insert((&pin.cid.to_bytes()[..], &pin.name[..]), row)?;
             write.commit()?;
@@ -123,9 +127,10 @@ impl Pins {
                 let (kind, created, expires) = value.value();
                 // Only CIDs were ever written; a row that is none is not ours to interpret.
                 let Ok(cid) = Cid::try_from(bytes) else { continue };
-                let kind = if kind == 1 { PinKind::Direct } else { PinKind::Recursive };
+                let in_backend = kind & 2 != 0;
+                let kind = if kind & 1 == 1 { PinKind::Direct } else { PinKind::Recursive };
                 let expires = (expires != 0).then_some(expires);
-                pins.push(Pin { cid, kind, name: name.to_owned(), created, expires });
+                pins.push(Pin { cid, kind, name: name.to_owned(), created, expires, in_backend });
             }
             Ok::<_, redb::Error>(pins)
         };

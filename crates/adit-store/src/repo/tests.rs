@@ -119,13 +119,13 @@ async fn pins_are_whole_or_not_at_all() {
     remote.fail_at = Some(30);
     let error = repo.pin(&root, &remote, PinOptions::default()).await.unwrap_err();
     assert!(matches!(error, PinError::Source(SourceError::Unavailable { .. })), "{error}");
-    assert_eq!(repo.pins().unwrap(), []);
+    assert_eq!(repo.pins().await.unwrap(), []);
 
     remote.fail_at = None;
     let summary = repo.pin(&root, &remote, PinOptions::default()).await.unwrap();
     assert_eq!(summary.blocks, 51);
     assert!(summary.fetched < 51, "what the first try fetched was kept");
-    assert!(repo.is_pinned(&root).unwrap());
+    assert!(repo.is_pinned(&root).await.unwrap());
 
     // Nothing is fetched for what is here.
     let again = PinOptions { name: "again".into(), ..PinOptions::default() };
@@ -138,12 +138,12 @@ async fn pins_are_whole_or_not_at_all() {
 
     drop(repo);
     let repo = open(dir.path());
-    let names: Vec<_> = repo.pins().unwrap().into_iter().map(|pin| pin.name).collect();
+    let names: Vec<_> = repo.pins().await.unwrap().into_iter().map(|pin| pin.name).collect();
     assert_eq!(names, ["", "again"], "pins survive a restart");
-    assert_eq!(repo.unpin(&root, Some("")).unwrap(), 1);
-    assert!(repo.is_pinned(&root).unwrap());
-    assert_eq!(repo.unpin(&root, None).unwrap(), 1);
-    assert!(!repo.is_pinned(&root).unwrap());
+    assert_eq!(repo.unpin(&root, Some("")).await.unwrap(), 1);
+    assert!(repo.is_pinned(&root).await.unwrap());
+    assert_eq!(repo.unpin(&root, None).await.unwrap(), 1);
+    assert!(!repo.is_pinned(&root).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,8 +178,8 @@ async fn collection_keeps_what_is_pinned_and_frees_the_rest() {
     assert_eq!(present(&repo, &garbage).await, 0, "what was collected does not come back");
     assert_eq!(repo.verify(OnCorrupt::Report).await.unwrap().blocks, 202);
 
-    repo.unpin(&kept[200].cid, None).unwrap();
-    repo.unpin(&direct[3].cid, None).unwrap();
+    repo.unpin(&kept[200].cid, None).await.unwrap();
+    repo.unpin(&direct[3].cid, None).await.unwrap();
     repo.gc().await.unwrap();
     assert_eq!(repo.stat().await.unwrap().blocks, 0);
     assert!(repo.stat().await.unwrap().used < 1 << 20);
@@ -251,8 +251,8 @@ async fn expired_pins_do_not_count() {
     let local = repo.blocks();
     let past = PinOptions { name: "job".into(), expires: Some(now() - 1), ..PinOptions::default() };
     repo.pin(&blocks[5].cid, &local, past).await.unwrap();
-    assert!(!repo.is_pinned(&blocks[5].cid).unwrap());
-    assert_eq!(repo.pins().unwrap(), []);
+    assert!(!repo.is_pinned(&blocks[5].cid).await.unwrap());
+    assert_eq!(repo.pins().await.unwrap(), []);
     let report = repo.gc().await.unwrap();
     assert_eq!((report.pins_expired, report.blocks_deleted), (1, 6));
 }
@@ -279,7 +279,10 @@ async fn collections_beside_adds_and_pins_lose_nothing() {
                 repo.pin_leased(&imported.root, &lease, pin).await.unwrap();
                 drop(lease);
                 if round.is_multiple_of(3) {
-                    assert_eq!(repo.unpin(&imported.root, Some(&format!("{adder}-{round}"))).unwrap(), 1);
+                    assert_eq!(
+                        repo.unpin(&imported.root, Some(&format!("{adder}-{round}"))).await.unwrap(),
+                        1
+                    );
                 } else {
                     roots.push(imported.root);
                 }
@@ -371,7 +374,7 @@ async fn a_chain_of_a_hundred_thousand_blocks_is_pinned_and_collected() {
     let summary = repo.pin(&root, &local, PinOptions::default()).await.unwrap();
     assert_eq!(summary.blocks, 100_001);
     assert_eq!(repo.gc().await.unwrap().blocks_kept, 100_001);
-    repo.unpin(&root, None).unwrap();
+    repo.unpin(&root, None).await.unwrap();
     assert_eq!(repo.gc().await.unwrap().blocks_deleted, 100_001);
 }
 
@@ -379,7 +382,7 @@ async fn a_chain_of_a_hundred_thousand_blocks_is_pinned_and_collected() {
 async fn the_operators_limit_is_an_error_that_collection_resolves() {
     let dir = tempfile::tempdir().unwrap();
     let disk = DiskOptions { limit: 5 << 20, ..DiskOptions::default() };
-    let repo = Repo::open(dir.path(), RepoOptions { disk }).unwrap();
+    let repo = Repo::open(dir.path(), RepoOptions { disk, ..RepoOptions::default() }).unwrap();
     let kept = leaf(1, 1 << 20);
     let local = repo.blocks();
     local.put(vec![kept.clone()]).await.unwrap();
