@@ -348,6 +348,30 @@ impl Node for adit_node::Node {
         for (name, value) in self.net().metrics().snapshot() {
             line(&format!("adit_net_{name}"), "counter", &name.replace('_', " "), value);
         }
+        gateway_metrics(&adit_node::Node::gateways(self), &mut out);
         out
+    }
+}
+
+/// What came from each gateway of others: those that the operator named by their URLs, all others together.
+fn gateway_metrics(tallies: &[adit_node::Tally], out: &mut String) {
+    use std::fmt::Write;
+    type Read = fn(&adit_node::Tally) -> u64;
+    let counters: [(&str, &str, Read); 5] = [
+        ("blocks", "Blocks from a gateway", |tally| tally.blocks),
+        ("bytes", "Bytes of blocks from a gateway", |tally| tally.bytes),
+        ("absent", "Blocks that a gateway does not have", |tally| tally.absent),
+        ("failed", "Requests to a gateway that failed", |tally| tally.failed),
+        ("lies", "Answers of a gateway that were something else than the block", |tally| tally.lies),
+    ];
+    for (name, what, read) in counters.into_iter().filter(|_| !tallies.is_empty()) {
+        let name = format!("adit_retrieval_{name}");
+        writeln!(out, "# HELP {name} {what}.\n# TYPE {name} counter")
+            .expect("writing to a String cannot fail");
+        for tally in tallies {
+            // Neither quotes nor line ends can stand in a URL's authority, and the path was parsed as one.
+            writeln!(out, "{name}_total{{gateway=\"{}\"}} {}", tally.gateway, read(tally))
+                .expect("writing to a String cannot fail");
+        }
     }
 }

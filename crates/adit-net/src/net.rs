@@ -292,6 +292,16 @@ impl Net {
         self.inner.exchange.session(hints)
     }
 
+    /// Adds sources of blocks that are no peers; every session asks them beside its peers. `finder` finds more of them
+    /// for what a session lacks.
+    pub fn ask_outside(
+        &self,
+        sources: Vec<Arc<dyn bitswap::Outside>>,
+        finder: Option<Arc<dyn bitswap::OutsideFinder>>,
+    ) {
+        self.inner.exchange.ask_outside(sources, finder);
+    }
+
     /// Which of these connected peers (all of them, if `None`) have a block; who has not answered
     /// in time counts as not having it.
     pub async fn have(&self, cid: &Cid, peers: Option<Vec<PeerId>>, patience: Duration) -> Vec<PeerId> {

@@ -17,6 +17,7 @@ pub mod config;
 mod content;
 mod deny;
 pub mod enclave;
+mod gateways;
 pub mod host;
 pub mod identity;
 mod jobs;
@@ -27,8 +28,10 @@ pub mod protocol;
 pub mod request;
 pub mod view;
 
+pub use adit_retrieval::Tally;
 pub use config::Config;
 pub use deny::DenyError;
+pub use gateways::BadGateway;
 pub use identity::Identity;
 pub use jobs::HistoryError;
 pub use node::{MOST_PROVIDERS, Node, RoutingError, RunError, StartError};

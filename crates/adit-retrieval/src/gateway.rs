@@ -37,8 +37,20 @@ pub enum Ask {
     IfHeld,
 }
 
+/// Whether a gateway says that it holds a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does not.
+    No,
+    /// It does.
+    Yes {
+        /// How long the block is, if it says so.
+        len: Option<u64>,
+    },
+}
+
 /// What came from one gateway so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Its URL.
     pub gateway: String,
@@ -53,6 +65,17 @@ pub struct Tally {
     pub lies: u64,
     /// Why it is not asked at the moment, if it is not.
     pub paused: Option<String>,
+}
+
+impl Tally {
+    /// Counts another gateway's with this one's.
+    pub fn add(&mut self, other: &Tally) {
+        self.blocks += other.blocks;
+        self.bytes += other.bytes;
+        self.absent += other.absent;
+        self.failed += other.failed;
+        self.lies += other.lies;
+    }
 }
 
 /// A trustless gateway. Share it in an `Arc`.
@@ -147,15 +170,14 @@ impl Gateway {
         self.judge(got)
     }
 
-    /// The length of a block that it holds, if it says so, or whether it holds it at all: `None` where it does not.
-    /// Asks without fetching, and believes the answer, as nothing shows that it is true.
-    pub async fn holds(&self, cid: &Cid) -> Result<Option<u64>, FetchError> {
+    /// Whether it holds a block. Asks without fetching, and believes the answer, as nothing shows that it is true.
+    pub async fn holds(&self, cid: &Cid) -> Result<Held, FetchError> {
         let held = match self.request(Method::HEAD, cid, Ask::IfHeld).await {
             Ok(answer) => match length(answer.headers()) {
                 Some(len) if len > BLOCK as u64 => Err(FetchError::TooLong { limit: BLOCK }),
-                len => Ok(Some(len.unwrap_or(0))),
+                len => Ok(Held::Yes { len }),
             },
-            Err(FetchError::Absent(_)) => Ok(None),
+            Err(FetchError::Absent(_)) => Ok(Held::No),
             Err(error) => Err(error),
         };
         self.judge(held)

@@ -14,12 +14,14 @@ mod connect;
 mod endpoint;
 mod error;
 mod gateway;
+mod holdings;
 mod limits;
 mod router;
 
 pub use connect::{Client, Trust};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::FetchError;
-pub use gateway::{Ask, Gateway, Tally};
+pub use gateway::{Ask, Gateway, Held, Tally};
+pub use holdings::Holdings;
 pub use limits::Limits;
 pub use router::Router;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_retrieval::{Ask, Client, Endpoint, FetchError, Gateway, Limits, Router, Trust};
+use adit_retrieval::{Ask, Client, Endpoint, FetchError, Gateway, Held, Holdings, Limits, Router, Trust};
 use adit_unixfs::Block;
 use parking_lot::Mutex;
 use tokio::{
@@ -179,7 +179,7 @@ async fn only_what_it_holds_is_asked_for_with_the_header_that_says_so() {
     })
     .await;
     let gateway = server.gateway();
-    assert_eq!(gateway.holds(&block().cid).await.unwrap(), Some(100_000));
+    assert_eq!(gateway.holds(&block().cid).await.unwrap(), Held::Yes { len: Some(100_000) });
     assert!(gateway.block(&block().cid, Ask::IfHeld).await.unwrap_err().is_absent());
     let requests = server.requests.lock();
     assert!(
@@ -310,4 +310,68 @@ async fn routers_are_asked_and_bounded() {
     let server = Server::start(move |_| Act::Flood(chunked.clone(), piece.clone())).await;
     let router = Router::new(&Client::new(limits()), server.endpoint());
     assert!(matches!(router.gateways(&block().cid).await, Err(FetchError::TooLong { .. })));
+}
+
+#[tokio::test]
+async fn holdings_remember_what_is_there_and_what_is_not() {
+    let server =
+        Server::start(|head| match (head.contains(&block().cid.to_string()), head.starts_with("HEAD")) {
+            (true, true) => Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".to_vec()),
+            (true, false) => Act::Send(ok(&block().data)),
+            (false, _) => Act::Send(b"HTTP/1.1 412 X\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        })
+        .await;
+    let holdings = Holdings::with(&Client::new(limits()), server.endpoint());
+    let absent = Block::new(0x55, vec![1]).cid;
+    for _ in 0..10 {
+        assert_eq!(holdings.size(&block().cid).await.unwrap(), Some(100_000));
+        assert_eq!(holdings.size(&absent).await.unwrap(), None);
+        assert_eq!(holdings.get(&absent).await.unwrap(), None);
+    }
+    assert_eq!(server.requests.lock().len(), 2, "one question about each");
+    assert_eq!(holdings.get(&block().cid).await.unwrap().unwrap(), block().data);
+    // Of what cannot be verified, nothing is asked at all.
+    let blake3 = "bafkr4iae4c5tt4yldi76xcpvg3etxykqkvec352im5fqbutolj2xo5yc5e".parse().unwrap();
+    assert_eq!(holdings.size(&blake3).await.unwrap(), None);
+    assert_eq!(server.requests.lock().len(), 3);
+}
+
+/// Some servers answer HEAD without a length.
+#[tokio::test]
+async fn a_length_that_is_not_said_is_found_out() {
+    let server = Server::start(|head| match head.starts_with("HEAD") {
+        true => Act::Send(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        false => Act::Send(ok(&block().data)),
+    })
+    .await;
+    let holdings = Holdings::with(&Client::new(limits()), server.endpoint());
+    assert_eq!(holdings.size(&block().cid).await.unwrap(), Some(100_000));
+}
+
+/// A peer that wants ten thousand blocks at once is not passed on as ten thousand connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_questions_share_few_connections() {
+    let server = Server::start(|_| Act::Send(b"HTTP/1.1 412 X\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+    let holdings = Holdings::with(&Client::new(Limits::default()), server.endpoint());
+    let asked: Vec<_> = (0..2000u32)
+        .map(|n| {
+            let holdings = holdings.clone();
+            tokio::spawn(async move { holdings.size(&Block::new(0x55, n.to_le_bytes().to_vec()).cid).await })
+        })
+        .collect();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().unwrap(), None);
+    }
+    assert!(server.connections.load(SeqCst) <= 2 * Limits::default().parallel, "{:?}", server.connections);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_down_is_no_answer() {
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let holdings = Holdings::with(&Client::new(limits()), format!("http://{gone}").parse().unwrap());
+    assert!(holdings.size(&block().cid).await.is_err(), "unlike a block that is not there");
+    assert!(holdings.get(&block().cid).await.is_err());
 }

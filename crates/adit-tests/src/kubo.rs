@@ -126,6 +126,17 @@ impl Kubo {
         Ok(format!("{host}:{port}").parse()?)
     }
 
+    /// The URL of its gateway, as its daemon says at its start.
+    pub fn gateway(&self) -> Result<String> {
+        let log = self.log();
+        let lines = log.lines().rev();
+        let address = lines.filter_map(|line| line.split_once("Gateway server listening on ")).next();
+        let address = address.with_context(|| format!("no gateway in Kubo's log:\n{log}"))?.1.trim();
+        let parts: Vec<_> = address.split('/').collect();
+        let ["", "ip4", host, "tcp", port] = parts[..] else { bail!("Kubo's gateway is at {address}") };
+        Ok(format!("http://{host}:{port}"))
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().map_or(0, Child::id)
     }

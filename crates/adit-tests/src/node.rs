@@ -141,6 +141,21 @@ impl Node {
         address.parse().with_context(|| format!("api.json names {address}"))
     }
 
+    /// The URL of its gateway.
+    pub fn gateway(&self) -> Result<String> {
+        let text = fs::read_to_string(self.repository.join("api.json"))?;
+        let value: serde_json::Value = serde_json::from_str(&text)?;
+        value["gateway"].as_str().map(str::to_owned).context("api.json names no gateway")
+    }
+
+    /// One of its counters; 0 where it does not exist.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let reply = self.http()?.get("/metrics")?;
+        let text = String::from_utf8(reply.body)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(Ok(0), |value| Ok(value.trim().parse()?))
+    }
+
     /// The token that its own user's commands use.
     pub fn token(&self) -> Result<String> {
         Ok(fs::read_to_string(self.repository.join("api.token"))?.trim().to_owned())

@@ -51,8 +51,17 @@ pub(crate) struct PeerAccount {
 /// Bytes that are paid for; dropping it pays them back.
 #[derive(Debug)]
 pub(crate) struct Paid {
-    _peer: OwnedSemaphorePermit,
-    _total: OwnedSemaphorePermit,
+    peer: OwnedSemaphorePermit,
+    total: OwnedSemaphorePermit,
+}
+
+impl Paid {
+    /// Pays back all but `len` bytes.
+    pub(crate) fn keep(&mut self, len: usize) {
+        for permit in [&mut self.peer, &mut self.total] {
+            drop(permit.split(permit.num_permits().saturating_sub(len)));
+        }
+    }
 }
 
 impl PeerAccount {
@@ -96,5 +105,5 @@ async fn pay(peer: &Arc<Semaphore>, total: &Arc<Semaphore>, len: usize) -> Paid 
     let open = "budget semaphores are never closed";
     let peer = Arc::clone(peer).acquire_many_owned(len).await.expect(open);
     let total = Arc::clone(total).acquire_many_owned(len).await.expect(open);
-    Paid { _peer: peer, _total: total }
+    Paid { peer, total }
 }

@@ -148,6 +148,19 @@ impl Core {
         self.ask_newcomer(id);
     }
 
+    /// A source that is no peer can be asked by the sessions that are told of it.
+    pub(crate) fn connected_outside(&mut self, id: PeerId, now: Instant) {
+        let peer = self.peer(id, now);
+        peer.outside = true;
+        peer.connected(now);
+    }
+
+    /// It cannot be asked any more, by anybody.
+    pub(crate) fn leave(&mut self, id: PeerId, now: Instant) {
+        self.sessions.values_mut().for_each(|s| s.remove_candidate(&id));
+        self.disconnected(id, now);
+    }
+
     /// The connection that carried our wants is gone, and with it the peer's ledger.
     pub(crate) fn disconnected(&mut self, id: PeerId, now: Instant) {
         self.release(id);
@@ -237,6 +250,7 @@ impl Core {
     }
 
     pub(crate) fn close(&mut self, id: SessionId, now: Instant) {
+        self.end_around(id);
         let Some(session) = self.sessions.get(&id) else { return };
         for cid in session.wants.iter().copied().collect::<Vec<_>>() {
             self.unwant(id, &cid);
@@ -468,6 +482,9 @@ impl Core {
     /// Ends a turn: hands pending wants to peers with room, and collects everything to be done.
     pub(crate) fn pump(&mut self, now: Instant) -> Vec<Action> {
         if !self.active.is_empty() {
+            for id in self.active.clone() {
+                self.ask_around(id, now);
+            }
             for id in self.pullers() {
                 self.fill(id, now);
             }

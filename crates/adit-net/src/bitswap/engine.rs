@@ -10,6 +10,7 @@ use std::{
 };
 
 use adit_store::{Block, BlockStore, SourceError};
+use bytes::Bytes;
 use cid::Cid;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::PeerId;
@@ -18,9 +19,10 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use super::{
     Behaviour, Config, Handle, ProviderFinder,
     behaviour::{Notice, Order},
-    budget::Budgets,
+    budget::{Budgets, Paid},
     client::{Action, Core, Failure, SessionId, Urgency, Verdict},
     link::Link,
+    outside::{ANSWERS, FromOutside, Outside, OutsideError, Sources},
     receive::FromPeer,
     server::{ARRIVALS_QUEUE, Serving},
     session::{Accounts, Command, Delivery, HandleInner, Reply, Shared},
@@ -54,6 +56,8 @@ pub(super) fn start(
     let (stored, stored_in) = mpsc::unbounded_channel();
     let (arrivals, _) = broadcast::channel(ARRIVALS_QUEUE);
     let accounts = Accounts::default();
+    let budgets = Budgets::new(&config);
+    let (outside, outside_in) = mpsc::channel(ANSWERS);
     let serving =
         Serving { store: Arc::clone(&store), config: Arc::clone(&config), arrivals: arrivals.clone() };
     let engine = Engine {
@@ -66,6 +70,7 @@ pub(super) fn start(
         probes: HashMap::new(),
         lately: Lately::default(),
         asked: HashSet::new(),
+        outside: Sources::new(outside, Arc::clone(&budgets), Arc::clone(&config)),
         searches: FuturesUnordered::new(),
         search_slots: Arc::new(Semaphore::new(MAX_SEARCHES)),
         orders,
@@ -78,9 +83,10 @@ pub(super) fn start(
         notices: notices_in,
         messages: messages_in,
         stored: stored_in,
+        outside: outside_in,
     }));
     let behaviour = Behaviour {
-        budgets: Budgets::new(&config),
+        budgets,
         config: Arc::clone(&config),
         accounts: Arc::clone(&accounts),
         serving,
@@ -108,6 +114,14 @@ struct Inputs {
     notices: mpsc::UnboundedReceiver<Notice>,
     messages: mpsc::Receiver<FromPeer>,
     stored: mpsc::UnboundedReceiver<Stored>,
+    outside: mpsc::Receiver<FromOutside>,
+}
+
+/// What a search for providers gave.
+struct Found {
+    session: SessionId,
+    peers: Vec<PeerId>,
+    outside: Vec<Arc<dyn Outside>>,
 }
 
 struct Engine {
@@ -122,7 +136,8 @@ struct Engine {
     lately: Lately,
     /// Peers whose link says that something is outstanding.
     asked: HashSet<PeerId>,
-    searches: FuturesUnordered<BoxFuture<'static, (SessionId, Vec<PeerId>)>>,
+    outside: Sources,
+    searches: FuturesUnordered<BoxFuture<'static, Found>>,
     search_slots: Arc<Semaphore>,
     orders: mpsc::UnboundedSender<Order>,
     fetched: mpsc::UnboundedSender<Fetched>,
@@ -197,8 +212,9 @@ impl Engine {
                     self.take_notices(&mut inputs.notices);
                     self.on_command(command, Instant::now());
                 }
-                Some((session, peers)) = self.searches.next(), if !self.searches.is_empty() => {
-                    self.core.found(session, peers, Instant::now());
+                Some(answer) = inputs.outside.recv() => self.on_outside(answer, Instant::now()),
+                Some(found) = self.searches.next(), if !self.searches.is_empty() => {
+                    self.on_found(found, Instant::now());
                 }
                 _ = tick.tick(), if busy => self.on_tick(Instant::now()),
             }
@@ -211,6 +227,9 @@ impl Engine {
             for _ in 0..TURN {
                 let Ok(message) = inputs.messages.try_recv() else { break };
                 self.on_message(message, now);
+            }
+            while let Ok(answer) = inputs.outside.try_recv() {
+                self.on_outside(answer, now);
             }
             for _ in 0..TURN {
                 let Ok(command) = inputs.commands.try_recv() else { break };
@@ -285,8 +304,47 @@ impl Engine {
         }
         let sizes: Vec<(Cid, usize)> = received.blocks.iter().map(|(cid, data)| (*cid, data.len())).collect();
         let verdicts = self.core.blocks(peer, &sizes, (received.unasked, received.unread), now);
-        let mut wanted = Vec::with_capacity(received.blocks.len());
-        for ((cid, data), verdict) in received.blocks.into_iter().zip(verdicts) {
+        self.take(peer, received.blocks, verdicts, received.paid);
+        self.core.haves(peer, &received.haves, now);
+        self.core.dont_haves(peer, &received.dont_haves, now);
+    }
+
+    /// What a source that is no peer was asked for.
+    fn on_outside(&mut self, answer: FromOutside, now: Instant) {
+        let FromOutside { id, cid, result } = answer;
+        if !self.outside.is_asked(&id) {
+            return;
+        }
+        match result {
+            Ok((data, paid)) => {
+                let verdicts = self.core.blocks(id, &[(cid, data.len())], (0, 0), now);
+                self.take(id, vec![(cid, data)], verdicts, Some(paid));
+            }
+            Err(error) => {
+                if let OutsideError::Failed(reason) = error {
+                    tracing::debug!(%cid, reason, "a source failed");
+                }
+                // Others are asked; a source that only failed is asked for other blocks.
+                self.core.dont_haves(id, &[cid], now);
+            }
+        }
+        self.outside.check(&mut self.core, &id, now);
+    }
+
+    fn on_found(&mut self, found: Found, now: Instant) {
+        let Found { session, peers, outside } = found;
+        if self.sessions.contains_key(&session) {
+            for source in outside {
+                self.outside.add(&mut self.core, source, &[session], false, now);
+            }
+        }
+        self.core.found(session, peers, now);
+    }
+
+    /// Hands blocks that somebody wants to the writer.
+    fn take(&mut self, peer: PeerId, blocks: Vec<(Cid, Bytes)>, verdicts: Vec<Verdict>, paid: Option<Paid>) {
+        let mut wanted = Vec::with_capacity(blocks.len());
+        for ((cid, data), verdict) in blocks.into_iter().zip(verdicts) {
             let Some(open) = self.open.get_mut(&cid) else { continue };
             if verdict != Verdict::Wanted || open.storing {
                 continue;
@@ -301,10 +359,8 @@ impl Engine {
         }
         if !wanted.is_empty() {
             // Fails only when the runtime shuts down.
-            let _ = self.fetched.send(Fetched { blocks: wanted, paid: received.paid });
+            let _ = self.fetched.send(Fetched { blocks: wanted, paid });
         }
-        self.core.haves(peer, &received.haves, now);
-        self.core.dont_haves(peer, &received.dont_haves, now);
     }
 
     fn on_stored(&mut self, stored: Stored) {
@@ -338,11 +394,13 @@ impl Engine {
             Command::Open { session, hints, shared } => {
                 self.sessions.insert(session, shared);
                 self.core.open(session, hints, now);
+                self.outside.for_session(&mut self.core, session, now);
             }
             Command::Hint { session, peers } => self.core.hint(session, peers, now),
             Command::Close { session } => {
                 self.sessions.remove(&session);
                 self.core.close(session, now);
+                self.outside.session_closed(&mut self.core, session, now);
                 self.open.retain(|_, open| {
                     open.readers.retain(|reader| reader.session != session);
                     open.storing || !open.readers.is_empty()
@@ -379,6 +437,15 @@ impl Engine {
                 self.core.probe(probe, cid, peers);
             }
             Command::EndProbe { probe } => self.core.end_probe(probe),
+            Command::Outside { sources, finder } => {
+                if let Some(finder) = finder {
+                    self.outside.set_finder(finder);
+                }
+                let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+                for source in sources {
+                    self.outside.add(&mut self.core, source, &sessions, true, now);
+                }
+            }
         }
     }
 
@@ -424,6 +491,7 @@ impl Engine {
             link.account.rate.store(rate, Ordering::Relaxed);
             self.core.trickled(peer, link.trickle.load(Ordering::Relaxed), now);
         }
+        self.outside.tick(&mut self.core, now);
         self.core.tick(now);
         self.mark_links();
     }
@@ -445,16 +513,29 @@ impl Engine {
         self.mark_outstanding();
         for action in actions {
             match action {
+                Action::Send { peer, entries } if self.outside.contains(&peer) => {
+                    self.outside.send(&peer, entries);
+                }
                 Action::Send { peer, entries } => self.send(peer, |link| link.push(entries)),
+                Action::Again { peer, cids } if self.outside.contains(&peer) => {
+                    // What it is being asked already is not asked twice.
+                    let wants = cids.iter().map(|cid| Entry::want(*cid, WantKind::Block)).collect();
+                    self.outside.send(&peer, wants);
+                }
                 Action::Again { peer, cids } => self.send(peer, |link| {
                     let cancels = cids.iter().map(|cid| Entry::cancel(*cid)).collect();
                     let wants = cids.iter().map(|cid| Entry::want(*cid, WantKind::Block)).collect();
                     link.push_apart(cancels) && link.push_apart(wants)
                 }),
+                Action::Close { peer, .. } if self.outside.contains(&peer) => {
+                    self.outside.give_up(&mut self.core, &peer, now);
+                }
                 Action::Close { peer, why } => {
                     tracing::debug!(%peer, why, "closing a peer's connections");
                     self.order(Order::Close(peer));
                 }
+                // It is taken again when it can be asked.
+                Action::Dial { peer } if self.outside.contains(&peer) => self.core.leave(peer, now),
                 Action::Dial { peer } => self.order(Order::Dial(peer)),
                 Action::Find { session, cid } => self.search(session, cid),
                 Action::Failed { cid, why } => self.fail(cid, &why),
@@ -497,10 +578,16 @@ impl Engine {
 
     fn search(&self, session: SessionId, cid: Cid) {
         let (finder, slots) = (Arc::clone(&self.finder), Arc::clone(&self.search_slots));
+        let others = self.outside.finder();
         let search = async move {
             let _slot = slots.acquire().await;
-            let found = tokio::time::timeout(SEARCH_TIMEOUT, finder.find(cid)).await;
-            (session, found.unwrap_or_default())
+            let peers = tokio::time::timeout(SEARCH_TIMEOUT, finder.find(cid));
+            let outside = async {
+                let Some(finder) = others else { return Vec::new() };
+                tokio::time::timeout(SEARCH_TIMEOUT, finder.find(cid)).await.unwrap_or_default()
+            };
+            let (peers, outside) = tokio::join!(peers, outside);
+            Found { session, peers: peers.unwrap_or_default(), outside }
         };
         self.searches.push(search.boxed());
     }

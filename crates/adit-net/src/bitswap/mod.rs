@@ -26,6 +26,7 @@
 //! - [`handler`] moves messages on one connection, [`receive`] hashes what arrives, both in the
 //!   connection's own task; [`behaviour`] only announces connections and dials, so that bulk data never passes
 //!   through the task that polls the swarm.
+//! - [`outside`] lets sources that are no peers (gateways over HTTP) take part.
 //! - [`wire`] is the format, [`pace`] the least speed, [`budget`] the bytes, [`config`] every limit with its reason.
 //!
 //! Start reading at [`client`], then [`ledger`].
@@ -38,6 +39,7 @@ mod engine;
 mod handler;
 mod ledger;
 mod link;
+mod outside;
 mod pace;
 mod receive;
 mod server;
@@ -56,6 +58,7 @@ use libp2p::PeerId;
 
 pub use behaviour::Behaviour;
 pub use config::{Config, PROTOCOL};
+pub use outside::{Outside, OutsideError, OutsideFinder};
 pub use session::{Handle, PeerTraffic, Session};
 
 /// Somebody who finds more providers of a block: the DHT, for the node.

@@ -19,14 +19,13 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Config, budget::PeerAccount, client::SessionId, receive::SHA2_256};
+use super::{Config, Outside, OutsideFinder, budget::PeerAccount, client::SessionId, receive::SHA2_256};
 
 /// Accounts of the connected peers.
 pub(crate) type Accounts = Arc<Mutex<HashMap<PeerId, Arc<PeerAccount>>>>;
 
 /// What handles ask of the engine. The queue is unbounded because some are sent from `drop`; each
 /// belongs to a live session, whose wants are limited.
-#[derive(Debug)]
 pub(crate) enum Command {
     Open {
         session: SessionId,
@@ -68,6 +67,11 @@ pub(crate) enum Command {
     },
     EndProbe {
         probe: u64,
+    },
+    /// Sources that are no peers, for all sessions.
+    Outside {
+        sources: Vec<Arc<dyn Outside>>,
+        finder: Option<Arc<dyn OutsideFinder>>,
     },
 }
 
@@ -143,6 +147,12 @@ impl Handle {
                 answer.await.unwrap_or_default()
             }
         }
+    }
+
+    /// Adds sources that are no peers, which all sessions then ask too; and somebody who finds more of them for one
+    /// session.
+    pub fn ask_outside(&self, sources: Vec<Arc<dyn Outside>>, finder: Option<Arc<dyn OutsideFinder>>) {
+        self.inner.send(Command::Outside { sources, finder });
     }
 
     /// Says that blocks came into the store by another way (an import), for peers that wait for
@@ -229,8 +239,8 @@ impl Session {
         self.handle.inner.send(Command::Hint { session: self.id, peers });
     }
 
-    /// Bytes of blocks this session received so far, by the peer that sent them. What the store
-    /// had already does not count.
+    /// Bytes of blocks this session received so far, by the peer that sent them; a source that is no peer has a name of
+    /// that form too. What the store had already does not count.
     pub fn received(&self) -> HashMap<PeerId, u64> {
         self.shared.received.lock().clone()
     }

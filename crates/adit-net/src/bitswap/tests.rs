@@ -2,5 +2,6 @@
 
 mod hostile;
 mod network;
+mod outside;
 mod raw;
 mod transfers;

@@ -34,6 +34,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// The IPFS gateway.
     pub gateway: GatewayConfig,
+    /// Gateways of others, to fetch from.
+    pub retrieval: RetrievalConfig,
     /// IPNS and DNSLink.
     pub names: NamesConfig,
     /// Kubo's RPC without tokens.
@@ -127,6 +129,15 @@ pub struct GatewayConfig {
     pub deserialized: bool,
     /// Whether content that is not here is fetched from the network.
     pub fetch: bool,
+}
+
+/// Gateways of others, asked for blocks beside the swarm's peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetrievalConfig {
+    /// Trustless gateways that are asked for everything that is missing.
+    pub gateways: Vec<String>,
+    /// Servers of `/routing/v1` that are asked which gateways have something that no peer has.
+    pub routers: Vec<String>,
 }
 
 /// How names are resolved.
@@ -237,6 +248,7 @@ impl Default for Config {
                 deserialized: true,
                 fetch: true,
             },
+            retrieval: RetrievalConfig::default(),
             names: NamesConfig { dnslink: PathBuf::new() },
             rpc: RpcConfig::default(),
             host: HostConfig {

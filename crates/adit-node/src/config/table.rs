@@ -200,6 +200,8 @@ settings! {
     "gateway.hosts" => gateway.hosts: "host names whose subdomains are origins of their own (CID.ipfs.HOST)";
     "gateway.deserialized" => gateway.deserialized: "serve files and pages; false: only blocks, CARs and records";
     "gateway.fetch" => gateway.fetch: "fetch from the network what the gateway is asked for and is not here";
+    "retrieval.gateways" => retrieval.gateways: "URLs of trustless gateways that are asked for missing blocks, beside the swarm's peers";
+    "retrieval.routers" => retrieval.routers: "URLs of delegated routers (/routing/v1) that know gateways for what no peer has";
     "names.dnslink" => names.dnslink: "a file of lines DOMAIN PATH, taken before a domain's DNSLink; empty: none";
     "rpc.listen" => rpc.listen: "loopback address and port of Kubo's /api/v0 without tokens; empty: none";
     "host.accept" => host.accept: "whose jobs run here: self, allowlist or anyone";

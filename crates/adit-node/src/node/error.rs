@@ -28,6 +28,9 @@ pub enum StartError {
     /// A setting that only the whole can judge.
     #[error(transparent)]
     Account(#[from] BadAccount),
+    /// A gateway is none.
+    #[error(transparent)]
+    Gateway(#[from] crate::gateways::BadGateway),
     /// An address is none.
     #[error("setting `{key}`: `{text}` is not a multiaddress: {reason}")]
     Address {

@@ -34,6 +34,7 @@ use std::time::Duration;
 use adit_deny::Denials;
 use adit_model::{AccountId, NodeId, OutcomeResult};
 use adit_net::Net;
+use adit_retrieval::Tally;
 use adit_store::{BlockSource, GcError, GcReport, Repo};
 use adit_wire::control::Stats;
 use cid::Cid;
@@ -95,6 +96,11 @@ impl Node {
     /// IPNS names: publishing under this node's keys, and resolving all.
     pub fn names(&self) -> &Arc<NameService> {
         &self.shared.names
+    }
+
+    /// What came from gateways of others.
+    pub fn gateways(&self) -> Vec<Tally> {
+        self.shared.gateways.tallies()
     }
 
     /// Any block: from the store, else from the network.

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::content::{Programs, Surveyor};
 use crate::enclave::{Enclave, Slots};
+use crate::gateways::Gateways;
 use crate::host::Counters;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) net: Net,
     pub(crate) denials: Denials,
     pub(crate) names: Arc<NameService>,
+    pub(crate) gateways: Gateways,
     pub(crate) enclave: Enclave,
     pub(crate) slots: Slots,
     pub(crate) jobs: Jobs,

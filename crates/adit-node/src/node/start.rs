@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Dht, Origin, Settings, Span};
 use crate::deny::{self, Guarded};
 use crate::enclave::{self, Enclave, EnclaveOptions, Slots};
+use crate::gateways::Gateways;
 use crate::host::Rules;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
@@ -44,6 +45,7 @@ impl Node {
         let rules = Rules::new(&config, identity.account_id())?;
         let origin = enclave::Origin::of(&config.enclave)?;
         let net_config = net_config(&settings, &identity, dir)?;
+        let gateways = Gateways::new(&config.retrieval, net_config.scope)?;
         let (repo, jobs) = open(dir, &config).await?;
         let store = repo.blocks();
         let lists = config.deny.files.clone();
@@ -51,6 +53,8 @@ impl Node {
         let (lists, denials) = lists.await.map_err(|_| StartError::Interrupted)??;
         let served = Arc::new(Guarded::new(Arc::clone(&store), denials.clone()));
         let (net, events) = Net::start(net_config, served).await.map_err(StartError::Net)?;
+
+        gateways.attach(&net);
 
         let names = NameService::open(dir, &identity, &net, &config.names.dnslink)
             .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
@@ -76,6 +80,7 @@ impl Node {
             net,
             denials,
             names: Arc::new(names),
+            gateways,
             enclave,
             slots: Slots::new(rules),
             jobs: jobs.clone(),

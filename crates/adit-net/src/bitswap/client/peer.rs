@@ -58,6 +58,8 @@ pub(super) struct Peer {
     config: Arc<Config>,
     connected: bool,
     pub(super) speaks: bool,
+    /// No peer but a source that is asked only for blocks, and only by sessions that were told of it.
+    pub(super) outside: bool,
     pub(super) in_flight: HashSet<Cid>,
     /// Bytes that may be in flight.
     window: f64,
@@ -89,6 +91,7 @@ impl Peer {
             config: Arc::clone(config),
             connected: false,
             speaks: true,
+            outside: false,
             in_flight: HashSet::new(),
             window: config.initial_window_bytes as f64,
             mean_block: FIRST_MEAN,

@@ -11,6 +11,7 @@ use libp2p::PeerId;
 use super::{
     super::wire::{Entry, WantKind},
     Action, Core, Probe, SessionId,
+    session::{Around, Session},
     want::Want,
 };
 
@@ -21,6 +22,9 @@ const MAX_SOUGHT: usize = 64;
 const MAX_QUERIES: usize = 8;
 /// How long connected peers may take to say HAVE before a search for others starts.
 const SEARCH_DELAY: Duration = Duration::from_millis(500);
+
+/// How often peers are asked for their share in what only sources outside of the swarm give.
+const ASK_AROUND: Duration = Duration::from_secs(1);
 
 /// Why a block cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,10 @@ impl Core {
     /// The first want of a session: hinted peers are asked at once, all others whether they have it.
     pub(super) fn announce(&mut self, session: SessionId, cid: Cid) {
         let usable = self.usable();
+        if self.sessions.get(&session).is_some_and(|session| self.is_outside(session)) {
+            // Peers are asked around instead.
+            return;
+        }
         match (&usable[..], self.sessions.get_mut(&session)) {
             // Asking the only peer whether it has the block costs a round trip and gains nothing.
             ([only], Some(session)) if session.candidates.is_empty() => {
@@ -124,6 +132,55 @@ impl Core {
         }
     }
 
+    /// A source outside of the swarm may answer before any peer could say HAVE. So peers are asked, now and then, in a
+    /// way that outlives the want.
+    pub(super) fn ask_around(&mut self, id: SessionId, now: Instant) {
+        let session = &self.sessions[&id];
+        if session.around.as_ref().is_some_and(|around| now - around.at < ASK_AROUND)
+            || !self.is_outside(session)
+        {
+            return;
+        }
+        let Some(cid) = session.pending.values().next_back().copied() else { return };
+        self.end_around(id);
+        let mut usable = self.usable();
+        usable.truncate(self.config.max_broadcast);
+        for peer in &usable {
+            self.outgoing.entry(*peer).or_default().push(Entry::want(cid, WantKind::Have));
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.around = Some(Around { cid, at: now, unanswered: usable.into_iter().collect() });
+        }
+    }
+
+    /// Whether a session has candidates, and none is a peer.
+    fn is_outside(&self, session: &Session) -> bool {
+        let outside = |id: &PeerId| self.peers.get(id).is_some_and(|peer| peer.outside);
+        !session.candidates.is_empty() && session.candidates.iter().all(outside)
+    }
+
+    /// Withdraws what was asked around and not answered.
+    pub(super) fn end_around(&mut self, id: SessionId) {
+        let around = self.sessions.get_mut(&id).and_then(|session| session.around.take());
+        if let Some(Around { cid, unanswered, .. }) = around {
+            unanswered.into_iter().for_each(|peer| self.withdraw(peer, cid));
+        }
+    }
+
+    /// Cancels a question, unless a session wants the block from the same peer.
+    fn withdraw(&mut self, id: PeerId, cid: Cid) {
+        let wanted = self
+            .wants
+            .get(&cid)
+            .is_some_and(|want| want.queried.contains(&id) || want.asked.iter().any(|ask| ask.peer == id));
+        if let Some(peer) = self.peers.get_mut(&id)
+            && !wanted
+        {
+            peer.settle(&cid);
+            self.outgoing.entry(id).or_default().push(Entry::cancel(cid));
+        }
+    }
+
     /// Whether some candidate will take this want when it has room.
     fn has_taker(&self, session: SessionId, want: &Want) -> bool {
         self.sessions[&session]
@@ -134,7 +191,7 @@ impl Core {
 
     fn usable(&self) -> Vec<PeerId> {
         let mut ids: Vec<PeerId> =
-            self.peers.iter().filter(|(_, p)| p.is_usable()).map(|(id, _)| *id).collect();
+            self.peers.iter().filter(|(_, p)| p.is_usable() && !p.outside).map(|(id, _)| *id).collect();
         // Those that have delivered before come first.
         ids.sort_by_key(|id| (self.peers[id].rate.is_none(), *id));
         ids
@@ -269,18 +326,7 @@ impl Core {
     /// Ends a probe, with what was answered so far.
     pub(crate) fn end_probe(&mut self, probe: u64) {
         let Some(Probe { cid, unanswered, have }) = self.probes.remove(&probe) else { return };
-        for id in unanswered {
-            // Cancelling would also withdraw a session's want for the block.
-            let wanted = self.wants.get(&cid).is_some_and(|want| {
-                want.queried.contains(&id) || want.asked.iter().any(|ask| ask.peer == id)
-            });
-            if let Some(peer) = self.peers.get_mut(&id)
-                && !wanted
-            {
-                peer.settle(&cid);
-                self.outgoing.entry(id).or_default().push(Entry::cancel(cid));
-            }
-        }
+        unanswered.into_iter().for_each(|id| self.withdraw(id, cid));
         self.actions.push_back(Action::Probed { probe, have });
     }
 
@@ -297,7 +343,21 @@ impl Core {
             }
         }
         done.iter().for_each(|probe| self.end_if_answered(*probe));
-        !done.is_empty()
+        let mut around = false;
+        for session in self.sessions.values_mut() {
+            let Some(asked) = &mut session.around else { continue };
+            if cid.is_none_or(|cid| *cid == asked.cid) && asked.unanswered.remove(&id) {
+                around = true;
+                if has {
+                    session.add_candidate(id);
+                }
+            }
+        }
+        // Who does not have it would remember the want, to deliver should the block arrive there.
+        if let (true, false, Some(cid)) = (around, has, cid) {
+            self.withdraw(id, *cid);
+        }
+        around || !done.is_empty()
     }
 
     fn end_if_answered(&mut self, probe: u64) {

@@ -1,7 +1,7 @@
 //! One reader's wants and the peers that may have them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Instant,
 };
 
@@ -30,6 +30,16 @@ pub(super) struct Session {
     /// When a block came last, or the first want after none.
     pub(super) progress: Instant,
     pub(super) search: Search,
+    /// The last time that peers were asked for their share in what only sources outside of the swarm give so far.
+    pub(super) around: Option<Around>,
+}
+
+/// A question to connected peers that outlives the want that it is about.
+#[derive(Debug)]
+pub(super) struct Around {
+    pub(super) cid: Cid,
+    pub(super) at: Instant,
+    pub(super) unanswered: BTreeSet<PeerId>,
 }
 
 /// Looking for more providers.
@@ -51,6 +61,7 @@ impl Session {
             misses: HashMap::new(),
             progress: now,
             search: Search { running: false, ended: false, next: None },
+            around: None,
         };
         hints.into_iter().for_each(|hint| session.add_candidate(hint));
         session

@@ -6,6 +6,7 @@
 mod cids;
 mod conformance;
 mod dht;
+mod gateways;
 mod helia;
 mod kubo;
 mod names;
