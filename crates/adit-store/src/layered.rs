@@ -6,9 +6,12 @@ use adit_unixfs::Block;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
-use futures::stream::BoxStream;
+use futures::{future::join_all, stream::BoxStream};
 
 use crate::{Backend, BlockStore, DiskStore, Location, StoreError, key::BlockKey};
+
+/// Questions of one batch that the backend has before it at the same time.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Reads go to the disk first; writes go to the disk alone.
 #[derive(Debug, Clone)]
@@ -52,6 +55,20 @@ impl BlockStore for Layered {
             (None, Some(below)) => Ok(below.size(cid).await?),
             (here, _) => Ok(here),
         }
+    }
+
+    async fn sizes(&self, cids: &[Cid]) -> Result<Vec<Option<u64>>, StoreError> {
+        let mut sizes = self.disk.sizes(cids).await?;
+        let Some(below) = &self.below else { return Ok(sizes) };
+        let missing: Vec<usize> =
+            (0..cids.len()).filter(|at| sizes[*at].is_none() && BlockKey::of(&cids[*at]).is_some()).collect();
+        for some in missing.chunks(ASKED_AT_ONCE) {
+            let found = join_all(some.iter().map(|at| below.size(&cids[*at]))).await;
+            for (at, size) in some.iter().zip(found) {
+                sizes[*at] = size?;
+            }
+        }
+        Ok(sizes)
     }
 
     async fn put(&self, blocks: Vec<Block>) -> Result<(), StoreError> {

@@ -141,6 +141,12 @@ async fn what_is_added_goes_below_and_the_copy_here_is_garbage() {
     assert_eq!(repo.stat().await.unwrap().blocks, 0);
     assert!(repo.blocks().get(&root).await.unwrap().is_some());
     assert!(repo.is_pinned(&root).await.unwrap());
+    // Asked of many at once, the backend answers for what it has.
+    let there: Vec<Cid> = shelf.blocks.lock().keys().copied().collect();
+    let absent = Block::new(RAW, b"nowhere".to_vec()).cid;
+    let asked: Vec<Cid> = there.iter().flat_map(|cid| [*cid, absent]).collect();
+    let sizes = repo.blocks().sizes(&asked).await.unwrap();
+    assert!(sizes.chunks(2).all(|pair| pair[0].is_some() && pair[1].is_none()), "{sizes:?}");
     // A fresh look at the directory knows the same.
     drop(repo);
     let repo = over(dir.path(), &shelf);
