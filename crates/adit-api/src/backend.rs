@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::types::{
     Check, Collected, IdView, JobId, JobView, KeyView, Located, NodeStatus, NodeView, PeerView, Plan,
-    PublishBody, PublishedName, RunReply, SetReply, SettingView,
+    PublishBody, PublishedName, ReplicasView, RunReply, SetReply, SettingView,
 };
 use adit_node::RunRequest;
 use adit_node::view::JobEvent;
@@ -98,6 +98,12 @@ pub trait Node: Jobs + Routing + Naming {
     fn source(&self) -> Arc<dyn BlockSource>;
     /// Lets others find content that was added or pinned here, if the settings say so.
     fn provide(&self, root: Cid);
+    /// Sees to it that there are this many copies of a pinned root, from now on.
+    async fn replicate(&self, root: Cid, copies: u32) -> Result<ReplicasView, ApiError>;
+    /// How a root stands that shall have several copies.
+    fn replicas(&self, root: &Cid) -> Option<ReplicasView>;
+    /// Something was unpinned, so copies of it elsewhere may be let go.
+    fn unpinned(&self);
     /// Removes what neither a pin nor a promise keeps.
     async fn gc(&self) -> Result<Collected, ApiError>;
     /// Figures of the node in the text format of Prometheus.

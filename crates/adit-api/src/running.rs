@@ -4,13 +4,13 @@ use crate::backend::{Jobs, Naming, Node, Routing};
 use crate::error::{ApiError, Code, Source, chain};
 use crate::types::{
     Check, Collected, Content, IdView, JobId, JobState, JobView, KeyView, Located, NodeStatus, NodeView,
-    PeerView, Plan, PublishBody, PublishedName, RunReply, SetReply, SettingView,
+    PeerView, Plan, PublishBody, PublishedName, ReplicasView, RunReply, SetReply, SettingView,
 };
 use adit_net::Multiaddr;
 use adit_node::config::{ConfigFile, ConfigFileError, FILE_NAME, SettingError};
 use adit_node::request::InvalidRequest;
 use adit_node::view::{Delivered, Failure, Fault, JobEvent};
-use adit_node::{RunError, RunRequest, names};
+use adit_node::{ReplicateError, RunError, RunRequest, names};
 use adit_store::{BlockSource, GcError};
 use async_trait::async_trait;
 use cid::Cid;
@@ -49,6 +49,20 @@ impl From<RunError> for ApiError {
             RunError::NoJob(_) => no_job(text),
             RunError::Stopping => ApiError::new(Code::Unavailable, text),
             RunError::Node(_) => ApiError::new(Code::Internal, text),
+        }
+    }
+}
+
+impl From<ReplicateError> for ApiError {
+    fn from(error: ReplicateError) -> Self {
+        let text = chain(&error);
+        match error {
+            ReplicateError::Number(_) => ApiError::new(Code::BadRequest, text),
+            ReplicateError::TooMany => ApiError::new(Code::TooLarge, text),
+            ReplicateError::Incomplete(..) => ApiError::new(Code::BadContent, text),
+            ReplicateError::Store(error) => error.into(),
+            ReplicateError::Shelf(error) => ApiError::internal(&error),
+            ReplicateError::Stopping => ApiError::new(Code::Unavailable, text),
         }
     }
 }
@@ -307,6 +321,18 @@ impl Node for adit_node::Node {
 
     fn provide(&self, root: Cid) {
         adit_node::Node::provide(self, root);
+    }
+
+    async fn replicate(&self, root: Cid, copies: u32) -> Result<ReplicasView, ApiError> {
+        Ok(adit_node::Node::replicate(self, root, copies).await?)
+    }
+
+    fn replicas(&self, root: &Cid) -> Option<ReplicasView> {
+        adit_node::Node::replicas(self, root)
+    }
+
+    fn unpinned(&self) {
+        adit_node::Node::unpinned(self);
     }
 
     async fn gc(&self) -> Result<Collected, ApiError> {

@@ -5,6 +5,8 @@
 
 use crate::error::{ApiError, Code};
 use adit_model::{Abi, AccountId, EnvelopeCid, InvocationCid, NodeId, OutcomeCid, Profile, TaskCid};
+pub use adit_node::replicas::view::{KeeperState, KeeperView, RefusedView, ReplicasView};
+pub use adit_node::replicas::{KEPT_PREFIX, kept_for};
 use adit_node::request::DEFAULT_LIMITS;
 pub use adit_node::view::{
     Attempt, AttemptResult, Check, CountsView, EnclaveStatus, Failure, Fault, JobId, JobState, JobStats,
@@ -395,6 +397,12 @@ pub struct PinView {
     /// When it stops counting, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// The node that it is kept for, which renews it; absent for this node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_for: Option<String>,
+    /// Where the other copies are, if there shall be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<ReplicasView>,
 }
 
 /// What a new pin covers.
@@ -410,6 +418,9 @@ pub struct Pinned {
     pub fetched: u64,
     /// How many bytes those had.
     pub bytes_fetched: u64,
+    /// How the copies stand, if several were asked for. When `placed` is below `wanted`, the node keeps trying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<ReplicasView>,
 }
 
 /// How to pin.
@@ -417,7 +428,21 @@ pub struct Pinned {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PinQuery {
-    /// Tells several pins of one root apart. For removal: only the pin of this name; all pins unless given.
+    /// Tells several pins of one root apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Copies wanted in all, this node's own included, each on another node (1 to 32). It holds for the root, under
+    /// whatever names it is pinned, until all are removed; the last word counts, and 1 ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+}
+
+/// What to unpin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UnpinQuery {
+    /// Only the pin of this name; all pins unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

@@ -4,7 +4,7 @@
 //! [`Acceptance`] an operator's signed promise to do it. An [`Outcome`] is what came of the task, the same on
 //! every honest node; a [`Receipt`], signed twice by the enclave's job key inside an [`Envelope`], says who
 //! computed it, when, and on what evidence. An [`Endorsement`] lets a node's identity vouch for a job key, and
-//! an [`Advertisement`] tells the network what a node offers.
+//! an [`Advertisement`] tells the network what a node offers. A [`KeepOrder`] asks another node for a copy of content.
 //!
 //! Every record is canonical DAG-CBOR with a version, and is named by the CID of its bytes. One record has one
 //! encoding: unknown fields, other encodings and oversized input are refused ([`DecodeError`] says which).
@@ -25,6 +25,7 @@ mod eip712;
 mod envelope;
 mod ids;
 mod invocation;
+mod keep;
 mod names;
 mod outcome;
 mod receipt;
@@ -40,9 +41,10 @@ pub use dagcbor::{DecodeError, MAX_RECORD_BYTES};
 pub use envelope::{Envelope, ReceiptError, VerifiedReceipt};
 pub use ids::{AccountId, Amount, IdError, JobKey, NodeId};
 pub use invocation::{Acceptance, Invocation, Nonce};
+pub use keep::KeepOrder;
 pub use names::{
-    AcceptanceCid, AdvertisementCid, EndorsementCid, EnvelopeCid, InvocationCid, NameError, OutcomeCid,
-    ReceiptCid, TaskCid,
+    AcceptanceCid, AdvertisementCid, EndorsementCid, EnvelopeCid, InvocationCid, KeepOrderCid, NameError,
+    OutcomeCid, ReceiptCid, TaskCid,
 };
 pub use outcome::{ErrorKind, Fault, Outcome, OutcomeResult};
 pub use receipt::{Endorsement, Evidence, EvidenceKind, Receipt};

@@ -113,6 +113,11 @@ record_name! {
     /// Names a signed [`Acceptance`](crate::Acceptance): body and signature, as one block.
     AcceptanceCid
 }
+
+record_name! {
+    /// Names a signed [`KeepOrder`](crate::KeepOrder).
+    KeepOrderCid
+}
 record_name! {
     /// Names an [`Outcome`](crate::Outcome).
     OutcomeCid

@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, watch};
 
-use crate::job::JobStream;
+use crate::job::{JobStream, KEEP_PROTOCOL};
 
 /// Something that happened on the network.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ use crate::job::JobStream;
 pub enum NetEvent {
     /// A peer opened a job stream.
     Job(JobStream),
+    /// A peer opened a stream to ask for a copy to be kept.
+    Keep(JobStream),
     /// The network task died; the daemon should end with this message rather than go on half-dead.
     Failed {
         /// The panic's message.
@@ -48,7 +50,8 @@ impl NetEvents {
                 }
                 job = self.jobs.recv(), if !self.jobs.is_closed() || !self.jobs.is_empty() => {
                     if let Some(job) = job {
-                        return Some(NetEvent::Job(job));
+                        let keep = *job.protocol() == KEEP_PROTOCOL;
+                        return Some(if keep { NetEvent::Keep(job) } else { NetEvent::Job(job) });
                     }
                 }
             }

@@ -44,7 +44,8 @@ pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};
 pub use events::{NetEvent, NetEvents};
 pub use identity::Identity;
 pub use job::{
-    FrameError, JOB_PROTOCOL, JobReceiver, JobSender, JobStream, MAX_MESSAGE, OpenError, StreamError, TooMany,
+    FrameError, JOB_PROTOCOL, JobReceiver, JobSender, JobStream, KEEP_PROTOCOL, MAX_MESSAGE, OpenError,
+    StreamError, TooMany,
 };
 pub use libp2p::{Multiaddr, PeerId};
 pub use metrics::Metrics;

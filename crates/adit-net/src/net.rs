@@ -9,7 +9,7 @@ use adit_model::{Advertisement, Verified};
 use adit_names::{IpnsName, IpnsRecord};
 use adit_store::BlockStore;
 use cid::Cid;
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::{
     bitswap::{self, Session},
     error::{ConnectError, LookupError, NetClosed, ProvideError, StartError},
     events::NetEvents,
-    job::{JobStream, OpenError, Opener},
+    job::{JOB_PROTOCOL, JobStream, KEEP_PROTOCOL, OpenError, Opener},
     metrics::Metrics,
     peers::PeerInfo,
     swarm::{self, Command, Depth, State},
@@ -257,7 +257,16 @@ impl Net {
     /// Opens a job stream to an Adit node, connecting first where necessary. On an open
     /// connection this takes one round trip and does not involve the network task.
     pub async fn open(&self, peer: PeerId) -> Result<JobStream, OpenError> {
-        if let Some(opened) = self.inner.opener.open(peer).await {
+        self.open_for(peer, &JOB_PROTOCOL).await
+    }
+
+    /// The same, to ask for a copy to be kept.
+    pub async fn open_keep(&self, peer: PeerId) -> Result<JobStream, OpenError> {
+        self.open_for(peer, &KEEP_PROTOCOL).await
+    }
+
+    async fn open_for(&self, peer: PeerId, protocol: &StreamProtocol) -> Result<JobStream, OpenError> {
+        if let Some(opened) = self.inner.opener.open(peer, protocol).await {
             match opened {
                 // The connection went away underneath; there may be, or come, another.
                 Err(OpenError::Lost(_)) => {}
@@ -266,7 +275,7 @@ impl Net {
         }
         self.connect_peer(peer).await?;
         let lost = || Err(OpenError::Lost("it closed".into()));
-        self.inner.opener.open(peer).await.unwrap_or_else(lost)
+        self.inner.opener.open(peer, protocol).await.unwrap_or_else(lost)
     }
 
     /// Job streams open now, both directions.

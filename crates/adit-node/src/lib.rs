@@ -25,6 +25,7 @@ pub mod names;
 mod node;
 pub mod placement;
 pub mod protocol;
+pub mod replicas;
 pub mod request;
 pub mod view;
 
@@ -34,6 +35,6 @@ pub use deny::DenyError;
 pub use gateways::BadGateway;
 pub use identity::Identity;
 pub use jobs::HistoryError;
-pub use node::{MOST_PROVIDERS, Node, RoutingError, RunError, StartError};
+pub use node::{MOST_PROVIDERS, Node, ReplicateError, RoutingError, RunError, StartError};
 pub use request::{Placement, RunRequest};
 pub use view::*;

@@ -19,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "pin add",
     "pin rm",
     "pin ls",
+    "pin show",
     "repo",
     "repo stat",
     "repo gc",

@@ -117,9 +117,22 @@ impl Client {
         self.fetch(Method::GET, "/api/v1/pins").await
     }
 
-    /// Keeps a root and everything below it, fetching what is missing.
-    pub async fn pin(&self, cid: &Cid, name: Option<&str>) -> Result<Pinned, ClientError> {
-        let query = super::query(&[("name", name.map(str::to_owned))]);
+    /// The pins of one root, and where its copies are.
+    pub async fn pins_of(&self, cid: &Cid) -> Result<Vec<PinView>, ClientError> {
+        self.fetch(Method::GET, &format!("/api/v1/pins/{cid}")).await
+    }
+
+    /// Keeps a root and everything below it, fetching what is missing; with `replicas`, in that many copies.
+    pub async fn pin(
+        &self,
+        cid: &Cid,
+        name: Option<&str>,
+        replicas: Option<u32>,
+    ) -> Result<Pinned, ClientError> {
+        let query = super::query(&[
+            ("name", name.map(str::to_owned)),
+            ("replicas", replicas.map(|copies| copies.to_string())),
+        ]);
         self.fetch(Method::PUT, &format!("/api/v1/pins/{cid}{query}")).await
     }
 

@@ -117,7 +117,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(repo::import))
         .routes(routes!(repo::export))
         .routes(routes!(repo::pins))
-        .routes(routes!(repo::pin, repo::unpin))
+        .routes(routes!(repo::pins_of, repo::pin, repo::unpin))
         .routes(routes!(repo::stat))
         .routes(routes!(repo::gc))
         .routes(routes!(repo::verify))

@@ -6,9 +6,10 @@ use super::extract::{Path, Query, streamed};
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, Code, ErrorBody, chain};
 use crate::types::{
-    CidText, Collected, ImportQuery, Imported, IncompletePin, PinQuery, PinView, Pinned, RepoView, Verified,
-    VerifyQuery,
+    CidText, Collected, ImportQuery, Imported, IncompletePin, PinQuery, PinView, Pinned, RepoView,
+    UnpinQuery, Verified, VerifyQuery,
 };
+use adit_node::replicas::{KEPT_PREFIX, kept_for};
 use adit_store::car::{self, CarImportError};
 use adit_store::{OnCorrupt, PinError, PinKind, PinOptions, Repo, StoreError, VerifyReport};
 use axum::Json;
@@ -110,19 +111,50 @@ pub(super) async fn pins(
     State(app): State<Arc<App>>,
 ) -> Result<Json<Vec<PinView>>, ApiError> {
     let pins = app.repo.pins().await?;
-    let view = |pin: adit_store::Pin| PinView {
+    Ok(Json(pins.into_iter().map(|pin| view(&app, pin)).collect()))
+}
+
+fn view(app: &App, pin: adit_store::Pin) -> PinView {
+    let kept_for = kept_for(&pin.name).map(str::to_owned);
+    let replicas = if kept_for.is_none() { app.node.replicas(&pin.cid) } else { None };
+    PinView {
         cid: pin.cid,
         direct: pin.kind == PinKind::Direct,
         name: pin.name,
         created: pin.created,
         expires: pin.expires,
-    };
-    Ok(Json(pins.into_iter().map(view).collect()))
+        kept_for,
+        replicas,
+    }
+}
+
+/// The pins of one root, and where its copies are. Scope: read.
+#[utoipa::path(
+    get, path = "/pins/{cid}", tag = "repo", operation_id = "pins_of", security(("token" = ["read"])),
+    params(("cid" = String, Path, description = "The root")),
+    responses((status = 200, body = Vec<PinView>), (status = "default", description = "Error", body = ErrorBody))
+)]
+pub(super) async fn pins_of(
+    _: Allowed<needs::Read>,
+    State(app): State<Arc<App>>,
+    Path(cid): Path<String>,
+) -> Result<Json<Vec<PinView>>, ApiError> {
+    let cid = parse_cid(&cid)?;
+    let pins = app.repo.pins_of(&cid).await?;
+    if pins.is_empty() {
+        return Err(not_pinned(&cid));
+    }
+    Ok(Json(pins.into_iter().map(|pin| view(&app, pin)).collect()))
+}
+
+fn not_pinned(cid: &cid::Cid) -> ApiError {
+    ApiError::new(Code::NotFound, format!("{cid} is not pinned")).hint("`adit pin ls` lists the pins")
 }
 
 /// Keep a root and everything below it. What is missing is fetched first; the pin is there when this answers.
 ///
-/// Scope: run.
+/// With `replicas`, copies are placed on other nodes too, and kept at that number from then on; this answers when they are
+/// placed, or when everybody who could be asked has been. Scope: run.
 #[utoipa::path(
     put, path = "/pins/{cid}", tag = "repo", operation_id = "pin", security(("token" = ["run"])),
     params(("cid" = String, Path, description = "The root"), PinQuery),
@@ -142,33 +174,39 @@ pub(super) async fn pin(
             format!("a pin's name has at most {MAX_PIN_NAME} bytes"),
         ));
     }
+    if name.starts_with(KEPT_PREFIX) {
+        let message = format!("names that begin with {KEPT_PREFIX} are those of pins for other nodes");
+        return Err(ApiError::new(Code::BadRequest, message));
+    }
     let source = app.node.source();
     block_within_patience(&*source, &cid).await?;
     let summary = app.repo.pin(&cid, &*source, PinOptions { name, ..PinOptions::default() }).await?;
     app.node.provide(cid);
     let (blocks, fetched, bytes_fetched) = (summary.blocks, summary.fetched, summary.bytes_fetched);
-    Ok(Json(Pinned { cid, blocks, fetched, bytes_fetched }))
+    let replicas = match query.replicas {
+        Some(copies) => Some(app.node.replicate(cid, copies).await?),
+        None => None,
+    };
+    Ok(Json(Pinned { cid, blocks, fetched, bytes_fetched, replicas }))
 }
 
-/// Remove the pin of this name, or all pins of a root; how many there were. Scope: admin.
+/// Remove the pin of this name, or all pins of a root; how many there were. With the last one, copies on other nodes are
+/// let go. Scope: admin.
 #[utoipa::path(
     delete, path = "/pins/{cid}", tag = "repo", operation_id = "unpin", security(("token" = ["admin"])),
-    params(("cid" = String, Path, description = "The root"), PinQuery),
+    params(("cid" = String, Path, description = "The root"), UnpinQuery),
     responses((status = 200, body = usize), (status = "default", description = "Error", body = ErrorBody))
 )]
 pub(super) async fn unpin(
     _: Allowed<needs::Admin>,
     State(app): State<Arc<App>>,
     Path(cid): Path<String>,
-    Query(query): Query<PinQuery>,
+    Query(query): Query<UnpinQuery>,
 ) -> Result<Json<usize>, ApiError> {
     let cid = parse_cid(&cid)?;
     let removed = app.repo.unpin(&cid, query.name.as_deref()).await?;
-    match removed {
-        0 => Err(ApiError::new(Code::NotFound, format!("{cid} is not pinned"))
-            .hint("`adit pin ls` lists the pins")),
-        removed => Ok(Json(removed)),
-    }
+    app.node.unpinned();
+    if removed == 0 { Err(not_pinned(&cid)) } else { Ok(Json(removed)) }
 }
 
 /// How full the repository is. Scope: read.

@@ -182,12 +182,12 @@ async fn pins_keep_and_garbage_goes() {
     assert_eq!(code(client.block(&garbage.cid).await), Code::ContentUnavailable);
     assert_eq!(client.block(&kept.cid).await.unwrap(), "kept");
 
-    let pinned = client.pin(&kept.cid, Some("twice")).await.unwrap();
+    let pinned = client.pin(&kept.cid, Some("twice"), None).await.unwrap();
     assert_eq!((pinned.blocks, pinned.fetched), (1, 0));
     assert_eq!(client.unpin(&kept.cid, Some("twice")).await.unwrap(), 1);
     assert_eq!(client.unpin(&kept.cid, None).await.unwrap(), 1);
     assert_eq!(code(client.unpin(&kept.cid, None).await), Code::NotFound);
-    assert_eq!(code(client.pin(&garbage.cid, None).await), Code::ContentUnavailable);
+    assert_eq!(code(client.pin(&garbage.cid, None, None).await), Code::ContentUnavailable);
     let verified = client.repo_verify(false).await.unwrap();
     assert_eq!((verified.blocks, verified.corrupt.len(), verified.incomplete.len()), (1, 0, 0));
     assert_eq!(client.repo().await.unwrap().blocks, 1);

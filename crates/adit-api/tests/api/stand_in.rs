@@ -247,6 +247,16 @@ impl Node for StandIn {
 
     fn provide(&self, _: Cid) {}
 
+    async fn replicate(&self, _: Cid, copies: u32) -> Result<ReplicasView, ApiError> {
+        Ok(ReplicasView { wanted: copies, placed: 1, bytes: 0, keepers: vec![], refused: vec![] })
+    }
+
+    fn replicas(&self, _: &Cid) -> Option<ReplicasView> {
+        None
+    }
+
+    fn unpinned(&self) {}
+
     async fn gc(&self) -> Result<Collected, ApiError> {
         let report =
             self.repo.gc().await.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;

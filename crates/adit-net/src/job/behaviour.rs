@@ -9,7 +9,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId,
+    Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
     swarm::{
         ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
@@ -103,7 +103,11 @@ impl Behaviour {
 
 impl Opener {
     /// Opens a stream to a connected peer; `None` when there is no connection.
-    pub(crate) async fn open(&self, peer: PeerId) -> Option<Result<JobStream, OpenError>> {
+    pub(crate) async fn open(
+        &self,
+        peer: PeerId,
+        protocol: &StreamProtocol,
+    ) -> Option<Result<JobStream, OpenError>> {
         let requests = self.routes.0.lock().get(&peer).map(|routes| routes[0].requests.clone())?;
         let place = match self.shared.budget.place(peer) {
             Ok(place) => place,
@@ -112,7 +116,7 @@ impl Opener {
         let (reply, answer) = oneshot::channel();
         let lost = || OpenError::Lost("it closed".into());
         let ask = async {
-            requests.send(Open { place, reply }).await.map_err(|_| lost())?;
+            requests.send(Open { protocol: protocol.clone(), place, reply }).await.map_err(|_| lost())?;
             answer.await.map_err(|_| lost())?
         };
         let timeout = || OpenError::Timeout(OPEN_TIMEOUT.as_secs());

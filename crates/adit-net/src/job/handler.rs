@@ -13,7 +13,7 @@ use std::{
 use futures::{AsyncWriteExt, FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
     PeerId, Stream, StreamProtocol,
-    core::upgrade::ReadyUpgrade,
+    core::upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo},
     swarm::{
         ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
         handler::{
@@ -25,7 +25,7 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    JOB_PROTOCOL, JobStream, OpenError, TooMany,
+    JOB_PROTOCOL, JobStream, KEEP_PROTOCOL, OpenError, TooMany,
     budget::{Budget, Place},
     stream::Patience,
     wire,
@@ -40,8 +40,32 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request for one outbound stream.
 #[derive(Debug)]
 pub(crate) struct Open {
+    pub(super) protocol: StreamProtocol,
     pub(super) place: Place,
     pub(super) reply: oneshot::Sender<Result<JobStream, OpenError>>,
+}
+
+/// Takes streams of either protocol, and says which it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served;
+
+impl UpgradeInfo for Served {
+    type Info = StreamProtocol;
+    type InfoIter = [StreamProtocol; 2];
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        [JOB_PROTOCOL, KEEP_PROTOCOL]
+    }
+}
+
+impl InboundUpgrade<Stream> for Served {
+    type Output = (Stream, StreamProtocol);
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        std::future::ready(Ok((stream, protocol)))
+    }
 }
 
 /// What all handlers share.
@@ -74,14 +98,14 @@ impl Handler {
         Self { peer, shared, requests, opening, refusals, keeps: false }
     }
 
-    fn incoming(&mut self, stream: Stream) {
+    fn incoming(&mut self, stream: Stream, protocol: StreamProtocol) {
         let refused = match self.shared.budget.place(self.peer) {
             Err(TooMany::InAll) => (stream, "busy: too many job streams"),
             Err(TooMany::ToThisPeer) => (stream, "busy: too many job streams from you"),
             Ok(place) => match self.shared.incoming.try_reserve() {
                 Ok(slot) => {
                     self.shared.metrics.job_streams_accepted.one();
-                    return slot.send(self.stream(stream, place));
+                    return slot.send(self.stream(stream, protocol, place));
                 }
                 Err(mpsc::error::TrySendError::Full(())) => (stream, "busy: too many jobs wait"),
                 Err(mpsc::error::TrySendError::Closed(())) => (stream, "shutting down"),
@@ -100,8 +124,9 @@ impl Handler {
         }
     }
 
-    fn stream(&self, stream: Stream, place: Place) -> JobStream {
-        JobStream::new(stream, self.peer, place, self.shared.patience, Arc::clone(&self.shared.metrics))
+    fn stream(&self, stream: Stream, protocol: StreamProtocol, place: Place) -> JobStream {
+        let metrics = Arc::clone(&self.shared.metrics);
+        JobStream::new(stream, protocol, self.peer, place, self.shared.patience, metrics)
     }
 
     fn keep(&mut self, adit: bool) {
@@ -125,13 +150,13 @@ impl Drop for Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = std::convert::Infallible;
     type ToBehaviour = std::convert::Infallible;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = Served;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = Open;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(JOB_PROTOCOL), ())
+        SubstreamProtocol::new(Served, ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -148,16 +173,17 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                self.incoming(protocol);
+                let (stream, protocol) = protocol;
+                self.incoming(stream, protocol);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 self.shared.metrics.job_streams_opened.one();
                 // The caller may have gone; then the stream is dropped, which resets it.
-                let _ = info.reply.send(Ok(self.stream(protocol, info.place)));
+                let _ = info.reply.send(Ok(self.stream(protocol, info.protocol, info.place)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let error = match error {
-                    StreamUpgradeError::NegotiationFailed => OpenError::NotAdit,
+                    StreamUpgradeError::NegotiationFailed => OpenError::NotSpoken(info.protocol.clone()),
                     StreamUpgradeError::Timeout => OpenError::Timeout(10),
                     StreamUpgradeError::Io(error) => OpenError::Lost(error.to_string()),
                     StreamUpgradeError::Apply(never) => libp2p::core::util::unreachable(never),
@@ -190,7 +216,7 @@ impl ConnectionHandler for Handler {
         while let Poll::Ready(Some(())) = self.refusals.poll_next_unpin(cx) {}
         match self.opening.pop_front() {
             Some(open) => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                protocol: SubstreamProtocol::new(ReadyUpgrade::new(JOB_PROTOCOL), open),
+                protocol: SubstreamProtocol::new(ReadyUpgrade::new(open.protocol.clone()), open),
             }),
             None => Poll::Pending,
         }

@@ -1,4 +1,5 @@
-//! Job streams: framed messages between two Adit nodes on `/adit/job/1`.
+//! Job streams: framed messages between two Adit nodes on `/adit/job/1`, and on `/adit/keep/1`, where nodes ask each
+//! other to keep copies of content. Both are framed, bounded and counted in the same way.
 //!
 //! A stream belongs to the task that uses it: bytes go between that task and the connection's
 //! task, never through the swarm task. `wire` is the framing without I/O, `stream` what callers
@@ -19,6 +20,8 @@ use libp2p::StreamProtocol;
 
 /// The job protocol. A peer that lists it in identify is an Adit node.
 pub const JOB_PROTOCOL: StreamProtocol = StreamProtocol::new("/adit/job/1");
+/// The protocol in which a node asks another to keep a copy of something.
+pub const KEEP_PROTOCOL: StreamProtocol = StreamProtocol::new("/adit/keep/1");
 
 /// A job stream could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -26,9 +29,9 @@ pub enum OpenError {
     /// No connection could be made.
     #[error(transparent)]
     Connect(#[from] crate::ConnectError),
-    /// The peer does not speak the job protocol: it is no Adit node.
-    #[error("the peer does not speak {JOB_PROTOCOL}")]
-    NotAdit,
+    /// The peer does not speak the protocol: it is no Adit node, or one of another version.
+    #[error("the peer does not speak {0}")]
+    NotSpoken(StreamProtocol),
     /// Our own limit of open job streams is reached.
     #[error("too many job streams are open {0}")]
     TooMany(TooMany),

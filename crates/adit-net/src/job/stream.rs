@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{AsyncRead, AsyncWrite};
-use libp2p::{PeerId, Stream};
+use libp2p::{PeerId, Stream, StreamProtocol};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -98,6 +98,7 @@ struct Io {
 /// [`JobStream::finish`] resets it, and the peer's `recv` fails.
 #[derive(Debug)]
 pub struct JobStream {
+    protocol: StreamProtocol,
     // In this order: the receiver goes first, so that the sender's drop knows it is the last.
     receiver: JobReceiver,
     sender: JobSender,
@@ -135,6 +136,7 @@ pub struct JobReceiver {
 impl JobStream {
     pub(super) fn new(
         stream: Stream,
+        protocol: StreamProtocol,
         peer: PeerId,
         place: Place,
         patience: Patience,
@@ -151,7 +153,12 @@ impl JobStream {
             done: None,
         };
         let sender = JobSender { io, queue: BytesMut::new(), stall: patience.stall, state: Sending::Open };
-        Self { receiver, sender }
+        Self { protocol, receiver, sender }
+    }
+
+    /// Which of the protocols it was opened for.
+    pub(crate) fn protocol(&self) -> &StreamProtocol {
+        &self.protocol
     }
 
     /// The node at the other end.

@@ -12,6 +12,7 @@ mod table;
 mod units;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adit_model::Accept;
 use cid::Cid;
@@ -44,6 +45,8 @@ pub struct Config {
     pub host: HostConfig,
     /// How this node runs its own jobs.
     pub jobs: JobsConfig,
+    /// Copies of pins: for others, and elsewhere.
+    pub pins: PinsConfig,
     /// The block store.
     pub store: StoreConfig,
     /// What is not to be served or used.
@@ -200,6 +203,27 @@ pub struct JobsConfig {
     pub provide: bool,
 }
 
+/// What is kept for other nodes, and how this node's own copies elsewhere are looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinsConfig {
+    /// Whose copies are kept here.
+    pub accept: Accept,
+    /// Accounts whose copies are kept under `allowlist`.
+    pub allow_requesters: Vec<String>,
+    /// Accounts for which nothing is kept.
+    pub deny_requesters: Vec<String>,
+    /// Bytes kept for others together.
+    pub max_bytes: ByteSize,
+    /// Bytes kept for one account.
+    pub max_bytes_each: ByteSize,
+    /// For how long others are asked to keep copies; renewed at every check.
+    pub lease: Span,
+    /// How often those who keep copies are asked to go on and to show that they have them.
+    pub check: Span,
+    /// How long one of them may not answer before another takes its place.
+    pub grace: Span,
+}
+
 /// The block store's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -273,6 +297,16 @@ impl Default for Config {
                 fetch_timeout: Span::seconds(30),
                 provide: true,
             },
+            pins: PinsConfig {
+                accept: Accept::Own,
+                allow_requesters: Vec::new(),
+                deny_requesters: Vec::new(),
+                max_bytes: ByteSize(20 << 30),
+                max_bytes_each: ByteSize(5 << 30),
+                lease: Span::seconds(24 * 3600),
+                check: Span::seconds(3600),
+                grace: Span::seconds(2 * 3600),
+            },
             store: StoreConfig { disk: ByteSize(0) },
             deny: DenyConfig::default(),
             enclave: EnclaveConfig::default(),
@@ -298,6 +332,18 @@ impl Config {
                  name accounts there, or say `self`"
                     .into(),
             ));
+        }
+        if self.pins.accept == Accept::Allowlist && self.pins.allow_requesters.is_empty() {
+            let reason = "`allowlist` with an empty pins.allow-requesters accepts nobody but yourself: name accounts \
+                          there, or say `self`";
+            return Err(("pins.accept", reason.into()));
+        }
+        if self.pins.check.0 < Duration::from_millis(500) {
+            return Err(("pins.check", "give 500ms or more".into()));
+        }
+        if self.pins.lease.0 < 2 * self.pins.check.0 || self.pins.lease.0 < Duration::from_secs(2) {
+            let reason = "a lease ends before it is renewed: give 2s or more, and at least twice pins.check";
+            return Err(("pins.lease", reason.into()));
         }
         if self.host.memory.0 < 64 << 20 {
             return Err((

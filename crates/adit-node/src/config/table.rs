@@ -222,6 +222,14 @@ settings! {
     "jobs.keep-history" => jobs.keep_history: "how long the history of jobs is kept";
     "jobs.fetch-timeout" => jobs.fetch_timeout: "how long a job waits for a missing block";
     "jobs.provide" => jobs.provide: "announce added content in the DHT";
+    "pins.accept" => pins.accept: "whose copies are kept here: self, allowlist or anyone";
+    "pins.allow-requesters" => pins.allow_requesters: "accounts whose copies are kept under allowlist";
+    "pins.deny-requesters" => pins.deny_requesters: "accounts for which no copies are kept";
+    "pins.max-bytes" => pins.max_bytes: "bytes of copies kept for others, together";
+    "pins.max-bytes-each" => pins.max_bytes_each: "bytes of copies kept for one account";
+    "pins.lease" => pins.lease: "for how long other nodes are asked to keep this node's copies, each time";
+    "pins.check" => pins.check: "how often they are asked to go on and to show that they have them";
+    "pins.grace" => pins.grace: "how long one may not answer before another node takes its place";
     "store.disk" => store.disk: "disk space for blocks; 0: all that is free";
     "deny.files" => deny.files: "denylists (IPIP-383) or folders of .deny files; read again when they change";
     "enclave.program" => enclave.program: "the enclave's program; empty: adit-enclave beside this one";

@@ -167,7 +167,7 @@ impl Rules {
     }
 }
 
-fn read_accounts(key: &'static str, list: &[String]) -> Result<HashSet<AccountId>, BadAccount> {
+pub(crate) fn read_accounts(key: &'static str, list: &[String]) -> Result<HashSet<AccountId>, BadAccount> {
     let read = |text: &String| text.parse::<AccountId>().map_err(|_| BadAccount { key, text: text.clone() });
     list.iter().map(read).collect()
 }

@@ -7,6 +7,7 @@ mod admission;
 mod counters;
 mod refusal;
 
+pub(crate) use admission::read_accounts;
 pub use admission::{BadAccount, Load, Need, Rules};
 pub use counters::{Counters, LostBid};
 pub use refusal::{MAX_DETAIL, Refusal, RefusalKind};

@@ -41,6 +41,8 @@ pub enum RefusalKind {
     Expired,
     /// This invocation was already given to this host.
     Replayed,
+    /// More than the operator keeps for others, or for this one.
+    Limit,
 }
 
 impl RefusalKind {
@@ -63,6 +65,7 @@ impl RefusalKind {
             RefusalKind::Malformed => "malformed",
             RefusalKind::Expired => "expired",
             RefusalKind::Replayed => "replayed",
+            RefusalKind::Limit => "limit",
         }
     }
 

@@ -72,7 +72,7 @@ fn stranger(node: NodeId) -> Candidate {
 }
 
 /// Nodes known to run Adit: connected ones, and those that advertise; without those caught lying.
-fn known(shared: &Shared) -> HashMap<NodeId, Candidate> {
+pub(crate) fn known(shared: &Shared) -> HashMap<NodeId, Candidate> {
     let advertising: HashSet<NodeId> = advertised(shared).iter().map(|a| a.body().node).collect();
     let mut known = HashMap::new();
     for info in shared.net.peers() {

@@ -22,6 +22,9 @@ pub enum StartError {
     /// The job history is damaged.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// What is known of copies is damaged.
+    #[error(transparent)]
+    Replicas(#[from] crate::replicas::shelf::ShelfError),
     /// The network did not start.
     #[error("the network could not be started")]
     Net(#[source] adit_net::StartError),

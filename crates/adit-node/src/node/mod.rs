@@ -15,9 +15,11 @@ mod error;
 mod evaluate;
 mod execute;
 mod fetch;
+mod keeper;
 mod records;
 mod remote;
 mod replays;
+mod replicate;
 mod results;
 mod routing;
 mod serve;
@@ -42,6 +44,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 pub use error::{RunError, StartError};
+pub use replicate::ReplicateError;
 pub use routing::{MOST_PROVIDERS, RoutingError};
 
 use crate::config::Settings;

@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 
 use super::evaluate;
 use super::execute::{Execution, execute};
+use super::keeper;
 use super::shared::Shared;
 use super::submit::sign_acceptance;
 use crate::clock::unix_seconds;
@@ -38,6 +39,9 @@ pub(crate) async fn accept(shared: Arc<Shared>, mut events: NetEvents) {
             Some(NetEvent::Job(stream)) => {
                 let shared_too = Arc::clone(&shared);
                 shared.tasks.spawn(async move { Host::new(shared_too, stream).converse().await });
+            }
+            Some(NetEvent::Keep(stream)) => {
+                shared.tasks.spawn(keeper::converse(Arc::clone(&shared), stream));
             }
             Some(NetEvent::Failed { reason }) => {
                 shared.failed.send_replace(Some(format!("the network failed: {reason}")));

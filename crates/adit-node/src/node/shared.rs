@@ -14,7 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
 use super::fetch::Budget;
+use super::keeper::Keeping;
 use super::replays::Replays;
+use super::replicate::Replicas;
 use super::talk::Streams;
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
@@ -48,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) streams: Streams,
     pub(crate) replays: Replays,
+    /// What is kept for others.
+    pub(crate) keeping: Keeping,
+    /// What others keep for this node.
+    pub(crate) replicas: Replicas,
     pub(crate) bandwidth: Budget,
     /// How long jobs took here lately, in microseconds: a moving average.
     pub(crate) job_us: AtomicU64,

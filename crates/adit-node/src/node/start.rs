@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::fetch::Budget;
+use super::keeper::{self, Keeping};
+use super::replicate::{self, Replicas};
 use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
@@ -24,6 +26,8 @@ use crate::host::Rules;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::names::NameService;
+use crate::replicas::giving::Giving;
+use crate::replicas::shelf::Shelf;
 
 /// Memory for compiled code in the enclave. A C program takes some 100 KB, a Python ten MB.
 const CODE_CACHE: u64 = 256 << 20;
@@ -43,10 +47,14 @@ impl Node {
         let config = settings.config().clone();
         let identity = Identity::load(dir)?;
         let rules = Rules::new(&config, identity.account_id())?;
+        let giving = Giving::new(&config, identity.account_id())?;
         let origin = enclave::Origin::of(&config.enclave)?;
         let net_config = net_config(&settings, &identity, dir)?;
         let gateways = Gateways::new(&config.retrieval, net_config.scope)?;
         let (repo, jobs) = open(dir, &config).await?;
+        let file = dir.join("replicas.redb");
+        let opening = tokio::task::spawn_blocking(move || Shelf::open(&file)).await;
+        let (shelf, sets, kept) = opening.map_err(|_| StartError::Interrupted)??;
         let store = repo.blocks();
         let lists = config.deny.files.clone();
         let lists = tokio::task::spawn_blocking(move || deny::Files::open(lists));
@@ -90,6 +98,8 @@ impl Node {
             directory: Default::default(),
             streams: Default::default(),
             replays: Default::default(),
+            keeping: Keeping::new(giving, kept),
+            replicas: Replicas::new(shelf, sets),
             bandwidth: Budget::new(config.host.bandwidth.0),
             job_us: FIRST_JOB_US.into(),
             disk_low: Default::default(),
@@ -105,6 +115,8 @@ impl Node {
         shared.critical("job history", jobs.keep_history(keep, stop));
         shared.critical("job streams", serve::accept(Arc::clone(&shared), events));
         shared.critical("published names", Arc::clone(&shared.names).keep(shared.stop.clone()));
+        shared.critical("copies for others", keeper::tidy(Arc::clone(&shared)));
+        shared.critical("copies elsewhere", replicate::look_after(Arc::clone(&shared)));
         shared.critical("directory", directory::keep(Arc::clone(&shared)));
         Ok(Node { shared })
     }

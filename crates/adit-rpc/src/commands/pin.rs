@@ -1,5 +1,5 @@
 //! `pin/*`. In Kubo a root has one pin with one name; here it may have several, and `pin/rm` removes all of them but
-//! those of the pinning service, which belong to their requests.
+//! those of the pinning service, which belong to their requests, and those that are kept for other nodes.
 
 use super::block::kind_name;
 use super::{Node, source};
@@ -8,6 +8,7 @@ use crate::error::{RpcError, api};
 use crate::path::{block, resolve_block};
 use crate::psa::PIN_PREFIX;
 use crate::reply;
+use adit_api::types::KEPT_PREFIX;
 use adit_store::{BlockStore, Pin, PinKind, PinOptions};
 use adit_unixfs::links;
 use axum::response::Response;
@@ -79,6 +80,10 @@ async fn pin_all(node: Node, roots: Vec<Cid>, kind: PinKind, name: String) -> Re
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), RpcError> {
+    if name.starts_with(KEPT_PREFIX) {
+        let message = format!("names that begin with {KEPT_PREFIX} are those of pins for other nodes");
+        return Err(RpcError::client(message));
+    }
     match name.len() <= MAX_NAME {
         true => Ok(()),
         false => Err(RpcError::client(format!("a pin's name has at most {MAX_NAME} bytes"))),
@@ -91,7 +96,9 @@ async fn all_pins(node: &Node) -> Result<Vec<Pin>, RpcError> {
 
 /// The pins of a root that are this interface's to change.
 async fn pins_of(node: &Node, root: Cid) -> Result<Vec<Pin>, RpcError> {
-    let own = |pin: &Pin| pin.cid == root && !pin.name.starts_with(PIN_PREFIX);
+    let own = |pin: &Pin| {
+        pin.cid == root && !pin.name.starts_with(PIN_PREFIX) && !pin.name.starts_with(KEPT_PREFIX)
+    };
     Ok(all_pins(node).await?.into_iter().filter(own).collect())
 }
 
@@ -115,6 +122,7 @@ pub(super) async fn rm(node: Node, mut args: Args) -> Result<Response, RpcError>
     for pin in roots.into_iter().flat_map(|(_, pins)| pins) {
         node.repo().unpin(&pin.cid, Some(&pin.name)).await.map_err(api)?;
     }
+    node.node().unpinned();
     Ok(reply::value(json!({ "Pins": removed })))
 }
 

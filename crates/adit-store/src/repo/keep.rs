@@ -114,6 +114,26 @@ impl Repo {
         tokio::task::spawn_blocking(move || pins.all()).await.map_err(|_| StoreError::Closed)?
     }
 
+    /// The pins of one root that have not expired, by whomever they were made.
+    ///
+    /// # Errors
+    /// As [`Repo::pins`].
+    pub async fn pins_of(&self, cid: &Cid) -> Result<Vec<Pin>, StoreError> {
+        let (now, pins, root) = (now(), self.pins.clone(), *cid);
+        let pins = tokio::task::spawn_blocking(move || pins.of(&root)).await;
+        let mut pins = pins.map_err(|_| StoreError::Closed)??;
+        pins.retain(|pin| !pin.is_expired(now));
+        let Some(keeper) = self.keeper() else { return Ok(pins) };
+        let there = keeper.pinned(cid).await?;
+        pins.retain(|pin| !pin.in_backend || there.is_some());
+        if let Some(kept) = there
+            && !pins.iter().any(|pin| pin.in_backend)
+        {
+            pins.push(foreign(kept.cid, kept.kind, kept.name));
+        }
+        Ok(pins)
+    }
+
     /// Whether `cid` is the root of a pin.
     pub async fn is_pinned(&self, cid: &Cid) -> Result<bool, StoreError> {
         let now = now();

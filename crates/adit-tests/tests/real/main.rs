@@ -19,6 +19,7 @@ mod network;
 mod operator;
 mod packages;
 mod refusals;
+mod replicas;
 mod rpc;
 mod slow_peers;
 mod soak;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::{fs, time::Duration};
 
 /// `count` nodes that know each other.
-fn nodes(count: usize, settings: &[(&str, &str)]) -> Result<Vec<Node>> {
+pub(crate) fn nodes(count: usize, settings: &[(&str, &str)]) -> Result<Vec<Node>> {
     let first = Node::start(&programs(), settings)?;
     let bootstrap = first.addresses()?.join(",");
     let mut nodes = vec![first];
@@ -24,7 +24,7 @@ fn nodes(count: usize, settings: &[(&str, &str)]) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
-fn add(node: &Node, content: &[u8]) -> Result<String> {
+pub(crate) fn add(node: &Node, content: &[u8]) -> Result<String> {
     let path = node.repository().with_extension("input");
     fs::write(&path, content)?;
     node.add(&path)

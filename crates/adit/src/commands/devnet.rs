@@ -144,6 +144,7 @@ fn prepare(repo: &Path, bootstrap: &str, settings: &[(String, String)]) -> Resul
         ("api.listen", "127.0.0.1:0"),
         ("gateway.listen", "127.0.0.1:0"),
         ("host.accept", "anyone"),
+        ("pins.accept", "anyone"),
     ];
     let given = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     for (key, value) in own.into_iter().chain(given) {
