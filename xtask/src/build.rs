@@ -24,6 +24,7 @@ pub(crate) const NODE: &[&str] = &[
     "adit-retrieval",
     "adit-net",
     "adit-node",
+    "adit-functions",
     "adit-api",
     "adit-rpc",
     "adit",

@@ -31,7 +31,12 @@ pub(crate) fn run(compare: bool) -> Result<()> {
     let bin = guests.join("bin");
     let target = if compare { scratch("guests-check")? } else { bin.clone() };
     let mut skipped = Vec::new();
-    for (language, build) in [("C", c as fn(&Path, &Path) -> Result<bool>), ("Rust", rust), ("Go", go)] {
+    for (language, build) in [
+        ("C", c as fn(&Path, &Path) -> Result<bool>),
+        ("Rust", rust),
+        ("Rust, as components", functions),
+        ("Go", go),
+    ] {
         if !build(&guests, &target)? {
             skipped.push(language);
         }
@@ -154,30 +159,32 @@ fn sources(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn rust(guests: &Path, target: &Path) -> Result<bool> {
+    cargo_packages(&guests.join("rust"), "wasm32-wasip1", "", target)
+}
+
+/// HTTP functions are components, which this target's linker makes.
+fn functions(guests: &Path, target: &Path) -> Result<bool> {
+    cargo_packages(&guests.join("functions"), "wasm32-wasip2", "http-", target)
+}
+
+fn cargo_packages(folder: &Path, triple: &str, prefix: &str, target: &Path) -> Result<bool> {
     let version = Command::new("rustc").arg("--version").output()?;
     if !String::from_utf8_lossy(&version.stdout).contains(RUST) {
         return Ok(false);
     }
     // Fails where rustup is not what installed Rust; then the target may be there all the same.
-    let _ = Command::new("rustup").args(["target", "add", "wasm32-wasip1"]).output();
+    let _ = Command::new("rustup").args(["target", "add", triple]).output();
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    if !Path::new(&sysroot).join("lib/rustlib/wasm32-wasip1").is_dir() {
+    if !Path::new(&sysroot).join("lib/rustlib").join(triple).is_dir() {
         return Ok(false);
     }
-    for entry in fs::read_dir(guests.join("rust"))? {
+    for entry in fs::read_dir(folder)? {
         let package = entry?.path();
         let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let output = scratch("guests-rust")?;
         let mut cargo = Command::new("cargo");
-        cargo.current_dir(&package).args([
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--target",
-            "wasm32-wasip1",
-        ]);
+        cargo.current_dir(&package).args(["build", "--release", "--locked", "--quiet", "--target", triple]);
         // Absolute paths would otherwise end up in panic messages, and so in the program.
         let home =
             std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"))?;
@@ -189,8 +196,8 @@ fn rust(guests: &Path, target: &Path) -> Result<bool> {
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_TARGET_DIR", &output);
         run_command(&mut cargo)?;
         fs::copy(
-            output.join("wasm32-wasip1/release").join(format!("{name}.wasm")),
-            target.join(format!("{name}.wasm")),
+            output.join(triple).join("release").join(format!("{name}.wasm")),
+            target.join(format!("{prefix}{name}.wasm")),
         )?;
     }
     Ok(true)

@@ -2,8 +2,8 @@
 
 use crate::error::ApiError;
 use crate::types::{
-    Check, Collected, IdView, JobId, JobView, KeyView, Located, NodeStatus, NodeView, PeerView, Plan,
-    PublishBody, PublishedName, ReplicasView, RunReply, SetReply, SettingView,
+    Check, Collected, FunctionView, IdView, JobId, JobView, KeyView, Located, NodeStatus, NodeView, PeerView,
+    Plan, PublishBody, PublishFunctionBody, PublishedName, ReplicasView, RunReply, SetReply, SettingView,
 };
 use adit_node::RunRequest;
 use adit_node::view::JobEvent;
@@ -69,9 +69,20 @@ pub trait Naming: Send + Sync + 'static {
     async fn new_key(&self, key: &str) -> Result<KeyView, ApiError>;
 }
 
+/// Programs that answer HTTP requests.
+#[async_trait]
+pub trait Functions: Send + Sync + 'static {
+    /// Serves a program from now on. Durable when it returns.
+    async fn publish_function(&self, what: PublishFunctionBody) -> Result<FunctionView, ApiError>;
+    /// Serves it no more. Durable when it returns.
+    async fn unpublish_function(&self, path: &str) -> Result<FunctionView, ApiError>;
+    /// What is served.
+    fn functions(&self) -> Vec<FunctionView>;
+}
+
 /// The node itself, and the network as it sees it.
 #[async_trait]
-pub trait Node: Jobs + Routing + Naming {
+pub trait Node: Jobs + Routing + Naming + Functions {
     /// Who this node is.
     fn id(&self) -> IdView;
     /// How it is.

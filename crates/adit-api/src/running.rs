@@ -1,13 +1,15 @@
 //! The running node behind the API: `adit-node`'s handle as a [`Node`], and its errors as ours.
 
-use crate::backend::{Jobs, Naming, Node, Routing};
+use crate::backend::{Functions, Jobs, Naming, Node, Routing};
 use crate::error::{ApiError, Code, Source, chain};
 use crate::types::{
-    Check, Collected, Content, IdView, JobId, JobState, JobView, KeyView, Located, NodeStatus, NodeView,
-    PeerView, Plan, PublishBody, PublishedName, ReplicasView, RunReply, SetReply, SettingView,
+    Check, Collected, Content, FunctionView, IdView, JobId, JobState, JobView, KeyView, Located, NodeStatus,
+    NodeView, PeerView, Plan, PublishBody, PublishFunctionBody, PublishedName, ReplicasView, RunReply,
+    SetReply, SettingView,
 };
 use adit_net::Multiaddr;
 use adit_node::config::{ConfigFile, ConfigFileError, FILE_NAME, SettingError};
+use adit_node::functions::{Function, FunctionError};
 use adit_node::request::InvalidRequest;
 use adit_node::view::{Delivered, Failure, Fault, JobEvent};
 use adit_node::{ReplicateError, RunError, RunRequest, names};
@@ -17,6 +19,7 @@ use cid::Cid;
 use data_encoding::BASE64;
 use futures::stream::BoxStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What this program calls itself to its peers and callers.
@@ -210,6 +213,60 @@ impl Naming for adit_node::Node {
     }
 }
 
+impl From<FunctionError> for ApiError {
+    fn from(error: FunctionError) -> Self {
+        let text = chain(&error);
+        match error {
+            FunctionError::Path(_) | FunctionError::Host(_) => ApiError::new(Code::BadRequest, text),
+            FunctionError::TooMany => ApiError::new(Code::TooLarge, text),
+            FunctionError::Off => ApiError::new(Code::Conflict, text)
+                .hint("`adit config set http.listen 127.0.0.1:4716`, then start the daemon again"),
+            FunctionError::Missing(_) => {
+                ApiError::new(Code::NotFound, text).hint("`adit http ls` lists what is served")
+            }
+            FunctionError::Code(_) => ApiError::new(Code::BadContent, text),
+            FunctionError::Disk(_) => ApiError::internal(&error),
+        }
+    }
+}
+
+fn view(function: &Function) -> FunctionView {
+    let Function { publication, counts } = function;
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    FunctionView {
+        path: publication.path.clone(),
+        code: publication.code.to_string(),
+        hosts: publication.hosts.clone(),
+        published: publication.published,
+        requests: read(&counts.requests),
+        failed: read(&counts.failed),
+        fuel: read(&counts.fuel),
+        memory: read(&counts.memory),
+        busy_us: read(&counts.micros),
+        bytes_in: read(&counts.bytes_in),
+        bytes_out: read(&counts.bytes_out),
+        sent: read(&counts.sent),
+        denied: read(&counts.denied),
+    }
+}
+
+#[async_trait]
+impl Functions for adit_node::Node {
+    async fn publish_function(&self, what: PublishFunctionBody) -> Result<FunctionView, ApiError> {
+        let wrong = |error| ApiError::new(Code::BadRequest, format!("`{}` is not a CID: {error}", what.code));
+        let code: Cid = what.code.parse().map_err(wrong)?;
+        Ok(view(&*adit_node::Node::publish_function(self, what.path, code, what.hosts).await?))
+    }
+
+    async fn unpublish_function(&self, path: &str) -> Result<FunctionView, ApiError> {
+        Ok(view(&*adit_node::Node::unpublish_function(self, path).await?))
+    }
+
+    fn functions(&self) -> Vec<FunctionView> {
+        adit_node::Node::functions(self).all().values().map(|function| view(function)).collect()
+    }
+}
+
 #[async_trait]
 impl Node for adit_node::Node {
     fn id(&self) -> IdView {
@@ -375,6 +432,22 @@ impl Node for adit_node::Node {
             line(&format!("adit_net_{name}"), "counter", &name.replace('_', " "), value);
         }
         gateway_metrics(&adit_node::Node::gateways(self), &mut out);
+        // Paths are letters, digits and -._~/, so they need no escapes.
+        let functions = Functions::functions(self);
+        let mut each = |name: &str, what: &str, of: fn(&FunctionView) -> u64| {
+            writeln!(out, "# HELP {name} {what}.\n# TYPE {name} counter").expect("a String");
+            for function in &functions {
+                let (path, value) = (&function.path, of(function));
+                writeln!(out, "{name}_total{{path=\"{path}\"}} {value}").expect("a String");
+            }
+        };
+        each("adit_function_requests", "Requests that reached a function", |f| f.requests);
+        each("adit_function_failed", "Requests to a function that failed", |f| f.failed);
+        each("adit_function_fuel", "Fuel used by a function", |f| f.fuel);
+        each("adit_function_busy_microseconds", "Time of a function in a worker", |f| f.busy_us);
+        each("adit_function_received_bytes", "Bytes of requests to a function", |f| f.bytes_in);
+        each("adit_function_sent_bytes", "Bytes of responses of a function", |f| f.bytes_out);
+        each("adit_function_denied", "Requests of a function that were not allowed", |f| f.denied);
         out
     }
 }

@@ -82,7 +82,9 @@ pub(crate) fn inspect(code: &[u8]) -> Result<Inspected, CodeFault> {
     let missing = match form {
         Form::Module if !tally.start => Some("the module exports no function `_start`, so it is a library"),
         Form::Module if !tally.memory => Some("the module exports no memory `memory`"),
-        Form::Component if !tally.run => Some("the component does not export `wasi:cli/run@0.2`"),
+        Form::Component if !tally.run => {
+            Some("the component exports neither `wasi:cli/run@0.2` nor `wasi:http/incoming-handler@0.2`")
+        }
         _ => None,
     };
     match missing {
@@ -175,8 +177,10 @@ fn walk(code: &[u8], form: Form) -> Result<Tally, CodeFault> {
             Payload::ComponentExportSection(section) if top => {
                 for export in section {
                     let export = export.map_err(invalid)?;
+                    let name = export.name.name;
                     tally.run |= export.kind == ComponentExternalKind::Instance
-                        && export.name.name.starts_with("wasi:cli/run@0.2.");
+                        && (name.starts_with("wasi:cli/run@0.2.")
+                            || name.starts_with("wasi:http/incoming-handler@0.2."));
                 }
             }
             _ => {}

@@ -1,4 +1,5 @@
-//! The jailed process that runs guests, one at a time, all of one issuer and of one program.
+//! The jailed process that runs guests, one at a time, all of one issuer and of one program: jobs, or the requests of
+//! one HTTP function.
 //!
 //! It has one thread and one socket. While a guest runs, the only thing that it ever waits for is a block.
 
@@ -9,6 +10,7 @@ use crate::{
     guest::{
         Host, Kept, MAX_HOST_CALL,
         blocks::Blocks,
+        http::{self, Request},
         pages::Pages,
         program::{Code, Linkers, Program},
         stop::Stop,
@@ -112,7 +114,9 @@ impl Worker {
     /// Loads the code. `None` when the enclave hung up, or was told that the code cannot be linked.
     fn load(&mut self) -> Result<Option<Program>, ProcessError> {
         let Some((message, descriptors)) = self.receive()? else { return Ok(None) };
-        let (ToWorker::Load { length }, Ok([code])) = (message, <[OwnedFd; 1]>::try_from(descriptors)) else {
+        let (ToWorker::Load { length, function }, Ok([code])) =
+            (message, <[OwnedFd; 1]>::try_from(descriptors))
+        else {
             return Err(ProcessError::Protocol("something else than code second".into()));
         };
         require_sealed(code.as_fd(), length).map_err(ProcessError::Memory)?;
@@ -125,7 +129,8 @@ impl Worker {
         };
         // Otherwise the first instantiation would make a memory file, which the last filter forbids.
         loaded.prepare().map_err(ProcessError::Code)?;
-        match self.linkers.link(&loaded) {
+        let linked = if function { self.linkers.link_function(&loaded) } else { self.linkers.link(&loaded) };
+        match linked {
             Ok(program) => Ok(Some(program)),
             Err(error) => self.refuse(CodeFaultKind::NotACommand, &error),
         }
@@ -137,9 +142,13 @@ impl Worker {
     }
 
     fn serve(&mut self, program: &Program, mut kept: Kept) -> Result<(), ProcessError> {
-        while let Some((message, _)) = self.receive()? {
-            let ToWorker::Run(job) = message else {
-                return Err(ProcessError::Protocol("something else than a job".into()));
+        while let Some((message, descriptors)) = self.receive()? {
+            let job = match (message, <[OwnedFd; 1]>::try_from(descriptors)) {
+                (ToWorker::Run(job), _) => job,
+                (ToWorker::Serve, Ok([channel])) => {
+                    return self.serve_requests(program, kept, Arc::new(Channel::from_pair(channel)));
+                }
+                _ => return Err(ProcessError::Protocol("something else than a job".into())),
             };
             let mut ended = self.run(program, *job, kept);
             if let Err(stop) = ended.kept.blocks.settle() {
@@ -157,6 +166,55 @@ impl Worker {
             };
             self.send(&FromWorker::Done(Box::new(done)))?;
             kept = ended.kept;
+        }
+        Ok(())
+    }
+
+    /// Answers requests, each in an instance of its own, until the node hangs up.
+    fn serve_requests(
+        &self,
+        program: &Program,
+        mut kept: Kept,
+        channel: Arc<Channel>,
+    ) -> Result<(), ProcessError> {
+        let mut inbox = Inbox::new();
+        while let Some(request) = http::next_request(&channel, &mut inbox).map_err(ProcessError::Enclave)? {
+            let Request { now, seed, allowance, head, body } = request;
+            let limits = JobLimits { fuel: allowance.fuel, memory: allowance.memory, output: 0 };
+            let job = Job { limits, args: vec!["function".into()], seed, ..Job::default() };
+            let mut host = match Host::new(kept, job, &self.channel) {
+                Ok(host) => host,
+                Err((_, stop)) => return Err(ProcessError::Protocol(stop.to_string())),
+            };
+            host.function = Some(Box::new(http::Function::new(channel.clone(), now, body)));
+            let mut store = Store::new(&self.engine, host);
+            store.limiter(Host::limiter);
+            store.set_hostcall_fuel(MAX_HOST_CALL);
+            if self.metered {
+                store.set_fuel(limits.fuel).map_err(ProcessError::Engine)?;
+            }
+            let ran = program.answer(&mut store, head);
+            let operators = if self.metered { limits.fuel - store.get_fuel().unwrap_or(0) } else { 0 };
+            let mut host = store.into_data();
+            let fuel = operators.saturating_add(host.meter.spent());
+            let memory = host.memory_used();
+            let Some(mut function) = host.function.take() else { return Ok(()) };
+            let end = match ran.map_err(|error| Stop::of(&error)) {
+                Ok(()) if function.has_answered() => http::End::Returned,
+                Ok(()) => http::End::Fault("the function returned without a response".into()),
+                Err(Stop::Fault(fault)) if fault.kind == FaultKind::Limit(LimitKind::Fuel) => {
+                    http::End::OutOfFuel
+                }
+                Err(Stop::Exit(code)) => http::End::Fault(format!("the function exited with {code}")),
+                Err(Stop::Host(detail)) => http::End::Host(detail),
+                Err(stop) => http::End::Fault(stop.to_string()),
+            };
+            let done = http::Done { end, fuel, memory, notes: Bytes::new() };
+            if let Err(stop) = function.finish(done) {
+                // The node hung up: the same as between two requests.
+                return Err(ProcessError::Protocol(stop.to_string()));
+            }
+            kept = host.into_kept();
         }
         Ok(())
     }

@@ -65,8 +65,12 @@ pub enum ToWorker {
     /// Second frame. Descriptor: machine code from our own compiler, sealed. Afterwards nothing becomes executable.
     Load {
         length: u64,
+        /// It is to answer HTTP requests, not to run as a command.
+        function: bool,
     },
     Run(Box<Job>),
+    /// Instead of `Run`: answer requests that come by the channel that comes with it, to the end. Only for functions.
+    Serve,
     /// The block that was wanted in `slot` lies there, verified.
     Have {
         slot: u32,
@@ -243,12 +247,15 @@ impl Message for ToWorker {
             ToWorker::Open { slots, slot_size, output } => {
                 w.u8(0).u32(*slots).u32(*slot_size).u64(*output);
             }
-            ToWorker::Load { length } => {
-                w.u8(1).u64(*length);
+            ToWorker::Load { length, function } => {
+                w.u8(1).u64(*length).bool(*function);
             }
             ToWorker::Run(job) => {
                 w.u8(2);
                 job.write(w);
+            }
+            ToWorker::Serve => {
+                w.u8(5);
             }
             ToWorker::Have { slot, length } => {
                 w.u8(3).u32(*slot).u32(*length);
@@ -270,7 +277,7 @@ impl Message for ToWorker {
                 slot_size: r.u32("slot size")?,
                 output: r.u64("output")?,
             },
-            1 => ToWorker::Load { length: r.u64("length")? },
+            1 => ToWorker::Load { length: r.u64("length")?, function: r.bool("function")? },
             2 => ToWorker::Run(Box::new(Job::read(r)?)),
             3 => ToWorker::Have { slot: r.u32("slot")?, length: r.u32("length")? },
             4 => ToWorker::Refused {
@@ -282,6 +289,7 @@ impl Message for ToWorker {
                     other => return unknown("refusal", other),
                 },
             },
+            5 => ToWorker::Serve,
             other => return unknown("message", other),
         })
     }
@@ -289,7 +297,7 @@ impl Message for ToWorker {
     fn descriptors(&self) -> usize {
         match self {
             ToWorker::Open { .. } => 2,
-            ToWorker::Load { .. } => 1,
+            ToWorker::Load { .. } | ToWorker::Serve => 1,
             _ => 0,
         }
     }

@@ -101,6 +101,12 @@ impl Channel {
         Ok(Channel { socket })
     }
 
+    /// Takes over one end of a [`pair`](Self::pair) that came in a frame from whoever made it: without the system
+    /// calls that a jailed process may not make.
+    pub fn from_pair(socket: OwnedFd) -> Self {
+        Channel { socket }
+    }
+
     pub fn into_socket(self) -> OwnedFd {
         self.socket
     }

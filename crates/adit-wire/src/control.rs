@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cid::Cid;
 
 /// Of these messages; node and enclave are installed together, so any other is a mistake worth a clear word.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAX_NODE_ID: usize = 64;
 const MAX_RUNTIME: usize = 128;
@@ -39,7 +39,7 @@ pub struct Hello {
     pub host: [u8; 20],
     /// The node's peer id, as bytes.
     pub node: Bytes,
-    /// How many jobs run at the same time at most.
+    /// How many sessions there are at most: jobs that run at the same time, and workers that serve functions.
     pub workers: u32,
     /// Most bytes of guest memory for one job; a Task that asks for more is refused.
     pub memory: u64,

@@ -6,7 +6,8 @@
 //! (blocks, machine code, outputs) stay in files and memory files ([`memory`]), and only descriptors travel.
 //!
 //! The messages between node and enclave are [`control`] (one channel for the enclave's life) and
-//! [`session`] (one channel for each job slot, one job at a time). Their codec is strict: unknown tags,
+//! [`session`] (one channel for each job slot, one job at a time). A worker that serves an HTTP function talks to the
+//! node directly, by [`http`]. Their codec is strict: unknown tags,
 //! trailing bytes, too many items, too long strings and a wrong number of descriptors are all refused, since
 //! each side counts the other as possibly compromised. Records (Task, Invocation, Receipt…) travel as the bytes
 //! that they were signed or named as; this crate never looks into them.
@@ -20,6 +21,7 @@ mod async_channel;
 pub mod channel;
 pub mod codec;
 pub mod control;
+pub mod http;
 pub mod memory;
 pub mod session;
 

@@ -63,6 +63,13 @@ pub enum ToEnclave {
         job: u32,
         reason: CancelReason,
     },
+    /// Instead of `Start`: have a worker serve this program's HTTP requests, until this session is closed.
+    Serve {
+        job: u32,
+        code: Cid,
+        /// Time until the worker is ready, compiling and fetching included.
+        deadline_ms: u64,
+    },
 }
 
 /// One job.
@@ -141,6 +148,8 @@ pub enum FromEnclave {
         kind: Failure,
         detail: String,
     },
+    /// Answer to `Serve`. Descriptor: the node's end of the channel to the worker; see [`crate::http`].
+    Serving,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,6 +306,9 @@ impl Message for ToEnclave {
             ToEnclave::Cancel { job, reason } => {
                 writer.u8(3).u32(*job).u8(reason.number());
             }
+            ToEnclave::Serve { job, code, deadline_ms } => {
+                writer.u8(4).u32(*job).cid(code).u64(*deadline_ms);
+            }
         }
     }
 
@@ -332,6 +344,11 @@ impl Message for ToEnclave {
             3 => ToEnclave::Cancel {
                 job: reader.u32("job")?,
                 reason: CancelReason::from_number(reader.u8("reason")?)?,
+            },
+            4 => ToEnclave::Serve {
+                job: reader.u32("job")?,
+                code: reader.cid()?,
+                deadline_ms: reader.u64("deadline")?,
             },
             value => return Err(DecodeError::Unknown { what: "message", value: value.into() }),
         })
@@ -381,6 +398,9 @@ impl Message for FromEnclave {
             FromEnclave::Failed { kind, detail } => {
                 writer.u8(5).u8(kind.number()).detail(detail);
             }
+            FromEnclave::Serving => {
+                writer.u8(6);
+            }
         }
     }
 
@@ -421,12 +441,13 @@ impl Message for FromEnclave {
                 kind: Failure::from_number(reader.u8("kind")?)?,
                 detail: reader.detail()?,
             },
+            6 => FromEnclave::Serving,
             value => return Err(DecodeError::Unknown { what: "message", value: value.into() }),
         })
     }
 
     fn descriptors(&self) -> usize {
-        matches!(self, FromEnclave::Output(_)).into()
+        matches!(self, FromEnclave::Output(_) | FromEnclave::Serving).into()
     }
 }
 

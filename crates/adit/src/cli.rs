@@ -96,6 +96,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Receipt(commands::receipt::Receipt),
 
+    /// Programs that answer HTTP requests
+    #[command(subcommand)]
+    Http(commands::http::Http),
+
     /// Who this node is
     Id,
     /// Nodes that run jobs

@@ -61,6 +61,9 @@ pub(crate) struct Running {
     /// The gateway's URL, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
+    /// Where HTTP functions are served, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<String>,
     /// The daemon's process.
     pub pid: u32,
 }

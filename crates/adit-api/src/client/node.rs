@@ -3,9 +3,9 @@
 use super::{Client, ClientError, empty, encode};
 use crate::access::{IssuedToken, Scope, TokenView};
 use crate::types::{
-    Check, Collected, ConnectBody, Drained, IdView, IssueBody, KeyView, Located, NewKeyBody, NodeStatus,
-    NodeView, PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishedName, RepoView,
-    ResolvedName, SetBody, SetReply, SettingView, Verified,
+    Check, Collected, ConnectBody, Drained, FunctionView, IdView, IssueBody, KeyView, Located, NewKeyBody,
+    NodeStatus, NodeView, PeerView, PinView, Pinned, ProvideBody, Provided, PublishBody, PublishFunctionBody,
+    PublishedName, RepoView, ResolvedName, SetBody, SetReply, SettingView, Verified,
 };
 use adit_model::NodeId;
 use axum::http::Method;
@@ -84,6 +84,22 @@ impl Client {
     pub async fn resolve_name(&self, name: &str, one_step: bool) -> Result<ResolvedName, ClientError> {
         let name = super::encode_path(name);
         self.fetch(Method::GET, &format!("/api/v1/name/resolve/{name}?one_step={one_step}")).await
+    }
+
+    /// Serves a program by HTTP.
+    pub async fn publish_function(&self, body: &PublishFunctionBody) -> Result<FunctionView, ClientError> {
+        self.exchange(Method::POST, "/api/v1/functions", body).await
+    }
+
+    /// What is served by HTTP.
+    pub async fn functions(&self) -> Result<Vec<FunctionView>, ClientError> {
+        self.fetch(Method::GET, "/api/v1/functions").await
+    }
+
+    /// Serves a program no more.
+    pub async fn unpublish_function(&self, path: &str) -> Result<FunctionView, ClientError> {
+        let query = super::query(&[("path", Some(path.to_owned()))]);
+        self.fetch(Method::DELETE, &format!("/api/v1/functions{query}")).await
     }
 
     /// The node's keys for names.

@@ -2,6 +2,7 @@
 
 mod content;
 mod extract;
+mod functions;
 mod health;
 mod jobs;
 mod names;
@@ -89,6 +90,7 @@ impl App {
         (name = "repo", description = "Pins and the block store"),
         (name = "node", description = "The node, its peers and settings"),
         (name = "names", description = "IPNS names and keys"),
+        (name = "functions", description = "Programs that answer HTTP requests"),
         (name = "routing", description = "Who has content, and where peers are"),
         (name = "tokens", description = "Who may call"),
         (name = "health", description = "For supervisors and monitoring")
@@ -134,6 +136,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(names::publish))
         .routes(routes!(names::resolve))
         .routes(routes!(names::keys, names::new_key))
+        .routes(routes!(functions::publish, functions::list, functions::remove))
         .routes(routes!(routing::find_providers))
         .routes(routes!(routing::find_peer))
         .routes(routes!(routing::provide))

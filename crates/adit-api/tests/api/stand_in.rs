@@ -1,7 +1,7 @@
 //! A node that answers from a table, and a server over it.
 
 use adit_api::access::{Guard, IssuedToken, Scope, Tokens};
-use adit_api::backend::{Jobs, Naming, Node, Routing};
+use adit_api::backend::{Functions, Jobs, Naming, Node, Routing};
 use adit_api::client::Client;
 use adit_api::types::*;
 use adit_api::{ApiError, App, Code, Limits, Server, router};
@@ -183,6 +183,21 @@ impl Naming for StandIn {
 
     async fn new_key(&self, key: &str) -> Result<KeyView, ApiError> {
         Err(ApiError::new(Code::Conflict, format!("there is a key {key} already")))
+    }
+}
+
+#[async_trait]
+impl Functions for StandIn {
+    async fn publish_function(&self, what: PublishFunctionBody) -> Result<FunctionView, ApiError> {
+        Err(ApiError::new(Code::BadContent, format!("{} is no function", what.code)))
+    }
+
+    async fn unpublish_function(&self, path: &str) -> Result<FunctionView, ApiError> {
+        Err(ApiError::new(Code::NotFound, format!("nothing is published under {path}")))
+    }
+
+    fn functions(&self) -> Vec<FunctionView> {
+        Vec::new()
     }
 }
 

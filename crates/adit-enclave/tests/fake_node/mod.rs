@@ -549,6 +549,7 @@ impl Session {
                     return success(*unsigned.expect("Finished comes first"), &envelope);
                 }
                 FromEnclave::Failed { kind, detail } => return Ended::Failed(kind, detail),
+                FromEnclave::Serving => panic!("a function was served where a job was to run"),
             }
         }
     }

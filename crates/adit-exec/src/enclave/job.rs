@@ -6,7 +6,7 @@
 use super::{
     Enclave,
     codes::CodeKey,
-    link::{FromNode, Link, Stop},
+    link::{FromNode, Link, Stop, Wanted},
     outputs::Results,
     pool::{Purpose, Worker},
     program::Program,
@@ -16,14 +16,14 @@ use super::{
     wait,
 };
 use adit_model::{
-    AccountId, DecodeError, ErrorKind, Invocation, InvocationCid, Outcome, OutcomeCid, OutcomeResult,
-    Profile, Signed, Task, TaskCid, limits,
+    Abi, AccountId, DecodeError, ErrorKind, Invocation, InvocationCid, Limits, Outcome, OutcomeCid,
+    OutcomeResult, Profile, Signed, Task, TaskCid, limits,
 };
 use adit_wire::session::{Failure, Finished, FromEnclave, JobStats, MAX_PUSHED, Start};
 use bytes::Bytes;
 use cid::Cid;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     os::fd::AsFd,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -88,6 +88,58 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// What it takes to serve an HTTP function, as a job whose Task nobody signs or ever sees: getting the program and
+    /// a worker is the same.
+    pub(super) fn function(enclave: &'a Enclave, link: &'a mut Link, wanted: &Wanted) -> Result<Self, Stop> {
+        let began = Instant::now();
+        let task = Task {
+            code: wanted.code,
+            abi: Abi::WasiCliCommand,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            stdin: None,
+            limits: Limits { fuel: 1, memory: 1, output: 1 },
+            profile: Profile::Deterministic,
+        };
+        Ok(Job {
+            enclave,
+            link,
+            number: wanted.job,
+            began,
+            deadline: began + wanted.patience.min(MAX_DEADLINE),
+            fresh: true,
+            live_logs: false,
+            task_cid: TaskCid::of_block(&[]),
+            task,
+            invocation: InvocationCid::of_block(&[]),
+            issuer: AccountId(enclave.hello.host),
+            rights: Rights::default(),
+            pushed: HashMap::new(),
+            pushed_order: Vec::new(),
+            stats: JobStats::default(),
+        })
+    }
+
+    /// Gets a worker ready and leaves it to the node.
+    pub(super) fn serve(mut self) -> Result<(), Stop> {
+        let code = CodeKey { code: self.task.code, profile: self.task.profile };
+        let machine_code = match self.program(&code)? {
+            Program::Code(machine_code) => machine_code,
+            Program::Faulty(detail) => return Stop::failed(Failure::Refused, detail),
+        };
+        let purpose = Purpose { code, issuer: self.issuer, function: true };
+        // What cannot be linked as a function may be a fine command, so the code is not marked as faulty.
+        match self.ready_worker(&purpose, &machine_code)? {
+            Ok(mut worker) => {
+                // The next one should not wait for a process to start.
+                self.enclave.pool.prepare();
+                self.connect(&mut worker)
+            }
+            Err(fault) => Stop::failed(Failure::Refused, fault.detail),
+        }
+    }
+
     pub(super) fn run(mut self) -> Result<(), Stop> {
         self.check_limits()?;
         if self.may_remember()
@@ -105,7 +157,7 @@ impl<'a> Job<'a> {
         let code = CodeKey { code: self.task.code, profile: self.task.profile };
         let (outcome, results) = match self.program(&code)? {
             Program::Code(machine_code) => {
-                let purpose = Purpose { code, issuer: self.issuer };
+                let purpose = Purpose { code, issuer: self.issuer, function: false };
                 match self.ready_worker(&purpose, &machine_code)? {
                     Ok(worker) => self.run_in(worker)?,
                     Err(fault) => {

@@ -5,6 +5,7 @@ use adit_wire::{
     Channel, DecodeError, Inbox, Message,
     session::{CancelReason, Delivery, Failure, FromEnclave, Start, ToEnclave},
 };
+use cid::Cid;
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -67,6 +68,20 @@ pub(super) enum FromNode {
     Late,
 }
 
+/// What a session is for next.
+pub(super) enum Order {
+    Start(Box<Start>),
+    Serve(Wanted),
+}
+
+/// A function that is to be served.
+pub(super) struct Wanted {
+    pub(super) job: u32,
+    pub(super) code: Cid,
+    /// How long it may take until it is.
+    pub(super) patience: Duration,
+}
+
 pub(super) struct Link {
     channel: Channel,
     inbox: Inbox,
@@ -75,7 +90,7 @@ pub(super) struct Link {
 }
 
 /// Without a job there is no deadline: wait for the node as long as it lives.
-const FOREVER: Duration = Duration::from_secs(1 << 32);
+pub(super) const FOREVER: Duration = Duration::from_secs(1 << 32);
 
 impl Link {
     pub(super) fn new(channel: Channel) -> Self {
@@ -94,10 +109,14 @@ impl Link {
     }
 
     /// Waits for the next job, passing over what is said about earlier ones.
-    pub(super) fn next_job(&mut self) -> Result<Start, SessionError> {
+    pub(super) fn next_job(&mut self) -> Result<Order, SessionError> {
         loop {
             match self.receive_message()?.0 {
-                ToEnclave::Start(start) => return Ok(*start),
+                ToEnclave::Start(start) => return Ok(Order::Start(start)),
+                ToEnclave::Serve { job, code, deadline_ms } => {
+                    let patience = Duration::from_millis(deadline_ms);
+                    return Ok(Order::Serve(Wanted { job, code, patience }));
+                }
                 ToEnclave::Blocks(_) | ToEnclave::Stored { .. } | ToEnclave::Cancel { .. } => {}
             }
         }
@@ -107,7 +126,9 @@ impl Link {
     pub(super) fn receive(&mut self, job: u32) -> Result<FromNode, Stop> {
         let (message, descriptors) = self.receive_message()?;
         match message {
-            ToEnclave::Start(_) => Err(SessionError::Violation("a job before the last one ended").into()),
+            ToEnclave::Start(_) | ToEnclave::Serve { .. } => {
+                Err(SessionError::Violation("a job before the last one ended").into())
+            }
             ToEnclave::Blocks(deliveries) => Ok(FromNode::Blocks(deliveries, descriptors)),
             ToEnclave::Stored { job: named } if named == job => Ok(FromNode::Stored),
             ToEnclave::Cancel { job: named, reason } if named == job => Stop::failed(

@@ -39,6 +39,8 @@ const SPARE: Profile = Profile::Deterministic;
 pub(super) struct Purpose {
     pub(super) code: CodeKey,
     pub(super) issuer: AccountId,
+    /// To answer HTTP requests, not to run as a command. Such a worker never comes back.
+    pub(super) function: bool,
 }
 
 /// A jailed process and what it shares with us. Dropping it kills it.

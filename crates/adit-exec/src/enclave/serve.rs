@@ -6,7 +6,7 @@
 use super::{
     codes::Code,
     job::{Job, micros, too_many},
-    link::{FromNode, SessionError, Stop},
+    link::{FOREVER, FromNode, SessionError, Stop},
     outputs,
     pool::{Purpose, SLOTS, Worker},
     program::{asked, delivered_length},
@@ -23,7 +23,7 @@ use crate::{
 use adit_model::{ErrorKind, Profile};
 use adit_unixfs::block;
 use adit_wire::{
-    Message,
+    Channel, Message,
     session::{Delivered, Delivery, Failure, FromEnclave, Stream, Wanted},
 };
 use bytes::Bytes;
@@ -94,7 +94,7 @@ impl Job<'_> {
                 other => return Err(unexpected(&other)),
             }
         }
-        ToWorker::Load { length: code.length }.encode(&mut worker.frame);
+        ToWorker::Load { length: code.length, function: purpose.function }.encode(&mut worker.frame);
         worker.channel.send(&worker.frame, &[code.file.as_fd()]).map_err(gone)?;
         match self.next_word(&mut worker)? {
             FromWorker::Loaded => worker.purpose = Some(*purpose),
@@ -119,6 +119,23 @@ impl Job<'_> {
                 [false, false] => return Err(Stop::deadline()),
             }
         }
+    }
+
+    /// Brings worker and node together, and watches until either goes away. The worker ends with this.
+    pub(super) fn connect(&mut self, worker: &mut Worker) -> Result<(), Stop> {
+        let connecting = |error| Stop::host("connecting a worker", error);
+        let (nodes, workers) = Channel::pair().map_err(connecting)?;
+        ToWorker::Serve.encode(&mut worker.frame);
+        worker.channel.send(&worker.frame, &[workers.as_fd()]).map_err(gone)?;
+        drop(workers);
+        self.link.send(&FromEnclave::Serving, &[nodes.as_fd()], self.deadline)?;
+        drop(nodes);
+        self.deadline = Instant::now() + FOREVER;
+        // It has nothing more to say to us than that it ends.
+        Err(match self.next_word(worker) {
+            Ok(word) => unexpected(&word),
+            Err(stop) => stop,
+        })
     }
 
     /// Runs the job in a worker that is ready for it. On any error the worker must not be used again.

@@ -76,7 +76,7 @@ impl types::Host for Host {
     fn filesystem_error_code(&mut self, failure: Resource<Failure>) -> Result<Option<ErrorCode>> {
         Ok(Some(match self.table.get(&failure)? {
             Failure::OutputFull => ErrorCode::InsufficientSpace,
-            Failure::BadFile => ErrorCode::BadDescriptor,
+            Failure::BadFile | Failure::Http(_) => ErrorCode::BadDescriptor,
         }))
     }
 }

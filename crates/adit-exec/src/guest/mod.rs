@@ -1,18 +1,20 @@
 //! What a guest sees of the world: WASI 0.2 or preview 1, answered without an event loop.
 //!
 //! [`Host`] is one job's world. The interfaces of WASI 0.2, for components, are implemented one file each:
-//! [`filesystem`], [`streams`] (`wasi:io`), [`stdio`] (`wasi:cli`), [`time`], [`chance`], [`refusals`] (sockets,
-//! HTTP). [`preview1`] is the one that core modules import. Below both are the things that they are about: [`files`]
+//! [`filesystem`], [`streams`] (`wasi:io`), [`stdio`] (`wasi:cli`), [`time`], [`chance`], [`refusals`] (networks, for
+//! jobs), and [`http`], which only functions have. [`preview1`] is the one that core modules import. Below both are the things that they are about: [`files`]
 //! (what may be done to them), [`listing`], [`inputs`] (DAGs, read lazily), [`tree`] and [`pages`] (what the guest
 //! writes), [`resolve`] (paths), [`blocks`] (the enclave's end of it), [`meter`] (what it all costs).
 //!
 //! Two rules hold throughout. Every answer is a function of the Task alone, never of this host: no host time, no
-//! order of arrival, no host errors that a guest could see. And every host call pays before it works.
+//! order of arrival, no host errors that a guest could see; functions, which speak with the world, are the one
+//! exception. And every host call pays before it works.
 
 pub(crate) mod blocks;
 mod chance;
 mod files;
 mod filesystem;
+pub(crate) mod http;
 mod inputs;
 mod listing;
 pub(crate) mod meter;
@@ -64,6 +66,33 @@ pub(crate) mod bindings {
     });
 }
 
+/// What functions have beside everything in [`bindings`].
+pub(crate) mod function_bindings {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "adit:worker/function",
+        imports: { default: trappable },
+        trappable_error_type: {
+            "wasi:http/types.error-code" => crate::guest::http::HttpError,
+        },
+        with: {
+            "wasi:io": crate::guest::bindings::wasi::io,
+            "wasi:clocks": crate::guest::bindings::wasi::clocks,
+            "wasi:http/types.fields": crate::guest::http::Fields,
+            "wasi:http/types.incoming-request": crate::guest::http::IncomingRequest,
+            "wasi:http/types.outgoing-request": crate::guest::http::OutgoingRequest,
+            "wasi:http/types.request-options": crate::guest::http::RequestOptions,
+            "wasi:http/types.response-outparam": crate::guest::http::Outparam,
+            "wasi:http/types.incoming-response": crate::guest::http::IncomingResponse,
+            "wasi:http/types.incoming-body": crate::guest::http::IncomingBody,
+            "wasi:http/types.future-trailers": crate::guest::http::FutureTrailers,
+            "wasi:http/types.outgoing-response": crate::guest::http::OutgoingResponse,
+            "wasi:http/types.outgoing-body": crate::guest::http::OutgoingBody,
+            "wasi:http/types.future-incoming-response": crate::guest::http::FutureResponse,
+        },
+    });
+}
+
 /// Most handles (descriptors, streams, pollables) that a guest may hold.
 const MAX_HANDLES: usize = 4096;
 
@@ -87,6 +116,8 @@ pub(crate) struct Host {
     clock: Clock,
     chance: Chance,
     preview1: Preview1,
+    /// The request that it answers, if it is not a job.
+    pub(crate) function: Option<Box<http::Function>>,
     limits: Memories,
 }
 
@@ -131,6 +162,7 @@ impl Host {
             clock: Clock::default(),
             chance: Chance::new(job.seed),
             preview1: Preview1::default(),
+            function: None,
             limits: Memories { limit: job.limits.memory, used: 0, running: false, work: 0 },
         })
     }
@@ -153,6 +185,11 @@ impl Host {
         let logs = self.stdout.data.length() + self.stderr.data.length();
         let most = MAX_INLINE_OUTPUT as u64;
         logs <= most && logs + self.tree.bytes(most + 1) <= most
+    }
+
+    /// Bytes of linear memory that the guest has come to have.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.limits.used
     }
 
     /// Pays for a host call.

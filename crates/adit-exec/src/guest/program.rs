@@ -6,8 +6,14 @@
 use super::{
     Host,
     bindings::{Command, CommandPre},
+    function_bindings::{
+        FunctionPre,
+        wasi::http::{outgoing_handler, types},
+    },
+    http::{IncomingRequest, Outparam},
     preview1, refusals,
 };
+use adit_wire::http::RequestHead;
 use wasmtime::{
     Engine, InstancePre, Linker, Module, Precompiled, Result, Store,
     component::{self, Component, HasSelf},
@@ -46,13 +52,30 @@ impl Code {
 pub(crate) struct Linkers {
     modules: Linker<Host>,
     components: component::Linker<Host>,
+    functions: component::Linker<Host>,
 }
 
 impl Linkers {
     pub(crate) fn new(engine: &Engine) -> Result<Self> {
         let mut components = component::Linker::new(engine);
         Command::add_to_linker::<Host, HasSelf<Host>>(&mut components, |host| host)?;
-        Ok(Linkers { modules: preview1::linker(engine)?, components })
+        let mut functions = components.clone();
+        let options = types::LinkOptions::default();
+        types::add_to_linker::<Host, HasSelf<Host>>(&mut functions, &options, |host| host)?;
+        outgoing_handler::add_to_linker::<Host, HasSelf<Host>>(&mut functions, |host| host)?;
+        Ok(Linkers { modules: preview1::linker(engine)?, components, functions })
+    }
+
+    /// Links code that answers HTTP requests, without running any of it.
+    pub(crate) fn link_function(&self, code: &Code) -> Result<Program> {
+        let Code::Component(component) = code else {
+            wasmtime::bail!(
+                "this is a core module; an HTTP function is a component of the world `wasi:http/proxy`"
+            );
+        };
+        let mut linker = self.functions.clone();
+        refusals::add_to_linker(&mut linker, component, &refusals::SOCKETS)?;
+        FunctionPre::new(linker.instantiate_pre(component)?).map(Program::Function)
     }
 
     /// Links code, without running any of it. A component's imports of networks are answered with refusals.
@@ -61,7 +84,7 @@ impl Linkers {
             Code::Module(module) => preview1::link(&self.modules, module).map(Program::Module),
             Code::Component(component) => {
                 let mut linker = self.components.clone();
-                refusals::add_to_linker(&mut linker, component)?;
+                refusals::add_to_linker(&mut linker, component, &refusals::NETWORKS)?;
                 CommandPre::new(linker.instantiate_pre(component)?).map(Program::Component)
             }
         }
@@ -72,6 +95,7 @@ impl Linkers {
 pub(crate) enum Program {
     Module(InstancePre<Host>),
     Component(CommandPre<Host>),
+    Function(FunctionPre<Host>),
 }
 
 impl Program {
@@ -92,6 +116,17 @@ impl Program {
                     Err(()) => 1,
                 })
             }
+            Program::Function(_) => wasmtime::bail!("a function does not run as a command"),
         }
+    }
+
+    /// Has it answer one request, in an instance of its own.
+    pub(crate) fn answer(&self, store: &mut Store<Host>, head: RequestHead) -> Result<()> {
+        let Program::Function(function) = self else { wasmtime::bail!("a command answers no requests") };
+        let instance = function.instantiate(&mut *store)?;
+        store.data_mut().running();
+        let request = store.data_mut().handle(IncomingRequest::new(head))?;
+        let outparam = store.data_mut().handle(Outparam)?;
+        instance.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam)
     }
 }

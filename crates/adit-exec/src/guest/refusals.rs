@@ -1,4 +1,4 @@
-//! Networks, which no job has.
+//! Networks, which no job has; and a function has HTTP alone.
 //!
 //! Programs built with Rust's, Go's or Python's standard library import `wasi:sockets` or `wasi:http` whether they
 //! use them or not, so the imports must be there. Every function says no in the way that its own type has for it;
@@ -16,18 +16,24 @@ use wasmtime::{
 };
 
 /// The packages that are answered here.
-const NETWORKS: [&str; 2] = ["wasi:sockets/", "wasi:http/"];
+pub(super) const NETWORKS: [&str; 2] = ["wasi:sockets/", "wasi:http/"];
+/// Those that a function does not have.
+pub(super) const SOCKETS: [&str; 1] = ["wasi:sockets/"];
 
 /// What every handle here stands for.
 struct Nothing;
 
-/// Defines what `component` imports of networks.
-pub(super) fn add_to_linker(linker: &mut Linker<Host>, component: &Component) -> Result<()> {
+/// Defines what `component` imports of these packages.
+pub(super) fn add_to_linker(
+    linker: &mut Linker<Host>,
+    component: &Component,
+    refused: &[&str],
+) -> Result<()> {
     let engine = component.engine().clone();
     let mut shadowing = false;
     for (name, import) in component.component_type().imports(&engine) {
         let ComponentItem::ComponentInstance(interface) = import.ty else { continue };
-        if NETWORKS.iter().any(|package| name.starts_with(package)) {
+        if refused.iter().any(|package| name.starts_with(package)) {
             if !shadowing {
                 linker.allow_shadowing(true);
                 shadowing = true;

@@ -8,10 +8,11 @@ use super::{
     bindings::wasi::io::{error, streams},
     inputs::Opened,
     stop::Stop,
-    time::Pollable,
+    time::{On, Pollable},
     tree::{NodeId, Refused},
 };
 use crate::fault::LimitKind;
+use adit_wire::http::Trouble;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{
     Result,
@@ -24,8 +25,16 @@ pub(crate) const LONGEST: u64 = 1 << 20;
 /// Where a guest reads from.
 pub enum Source {
     Stdin,
-    Input { file: Arc<Mutex<Opened>>, offset: u64 },
-    Written { file: NodeId, offset: u64 },
+    Input {
+        file: Arc<Mutex<Opened>>,
+        offset: u64,
+    },
+    Written {
+        file: NodeId,
+        offset: u64,
+    },
+    /// A body that comes by HTTP; its number.
+    Http(u32),
 }
 
 /// Where a guest writes to.
@@ -37,6 +46,8 @@ pub enum Sink {
         file: NodeId,
         offset: Option<u64>,
     },
+    /// A body that goes by HTTP; its number.
+    Http(u32),
 }
 
 /// What `last-operation-failed` is about.
@@ -44,6 +55,7 @@ pub enum Sink {
 pub enum Failure {
     OutputFull,
     BadFile,
+    Http(Trouble),
 }
 
 /// How a stream's call fails.
@@ -86,6 +98,10 @@ impl Host {
     }
 
     fn write_log(&mut self, sink: &Sink, bytes: &[u8]) -> StreamResult<()> {
+        if let Some(function) = &mut self.function {
+            function.note(bytes);
+            return Ok(());
+        }
         let log = if matches!(sink, Sink::Stdout) { &mut self.stdout } else { &mut self.stderr };
         log.append(&mut self.tree.pages, bytes).map_err(Refused::from)?;
         Ok(log.show(bytes)?)
@@ -103,13 +119,28 @@ impl Host {
                 }
                 Ok(())
             }
+            Sink::Http(body) => {
+                let body = *body;
+                Ok(self.write_body(body, bytes)?)
+            }
             Sink::Stdout => self.write_log(&Sink::Stdout, bytes),
             Sink::Stderr => self.write_log(&Sink::Stderr, bytes),
         }
     }
 
+    /// Reads, and waits for a body's next piece if it must.
+    fn read_waiting(&mut self, stream: &Resource<Source>, length: u64) -> StreamResult<Vec<u8>> {
+        if let Source::Http(body) = *self.table.get(stream)? {
+            self.wait_for_any(&[Pollable::of(On::Body(body))]).map_err(StreamError::Stop)?;
+        }
+        self.read_stream(stream, length)
+    }
+
     fn read_stream(&mut self, stream: &Resource<Source>, length: u64) -> StreamResult<Vec<u8>> {
         let length = length.min(LONGEST);
+        if let Source::Http(body) = *self.table.get(stream)? {
+            return self.read_body(body, length);
+        }
         self.charge(length)?;
         let bytes = match self.table.get_mut(stream)? {
             Source::Input { file, offset } => {
@@ -125,6 +156,8 @@ impl Host {
                 bytes
             }
             Source::Stdin => self.read_stdin(length)?,
+            // Answered above.
+            Source::Http(_) => Vec::new(),
         };
         if bytes.is_empty() && length > 0 { Err(StreamError::Closed) } else { Ok(bytes) }
     }
@@ -138,6 +171,7 @@ impl error::HostError for Host {
         Ok(match self.table.get(&failure)? {
             Failure::OutputFull => "the task's output limit is reached".into(),
             Failure::BadFile => "not a file that can be written".into(),
+            Failure::Http(trouble) => format!("the body broke off: {trouble:?}"),
         })
     }
 
@@ -165,7 +199,7 @@ impl streams::HostInputStream for Host {
     }
 
     fn blocking_read(&mut self, stream: Resource<Source>, length: u64) -> StreamResult<Vec<u8>> {
-        self.read_stream(&stream, length)
+        self.read_waiting(&stream, length)
     }
 
     fn skip(&mut self, stream: Resource<Source>, length: u64) -> StreamResult<u64> {
@@ -173,12 +207,16 @@ impl streams::HostInputStream for Host {
     }
 
     fn blocking_skip(&mut self, stream: Resource<Source>, length: u64) -> StreamResult<u64> {
-        Ok(self.read_stream(&stream, length)?.len() as u64)
+        Ok(self.read_waiting(&stream, length)?.len() as u64)
     }
 
-    fn subscribe(&mut self, _: Resource<Source>) -> Result<Resource<Pollable>> {
+    fn subscribe(&mut self, stream: Resource<Source>) -> Result<Resource<Pollable>> {
         self.charge(0)?;
-        self.handle(Pollable::READY)
+        let pollable = match *self.table.get(&stream)? {
+            Source::Http(body) => Pollable::of(On::Body(body)),
+            _ => Pollable::READY,
+        };
+        self.handle(pollable)
     }
 
     fn drop(&mut self, stream: Resource<Source>) -> Result<()> {
@@ -242,7 +280,9 @@ impl streams::HostOutputStream for Host {
         from: Resource<Source>,
         length: u64,
     ) -> StreamResult<u64> {
-        self.splice(to, from, length)
+        let bytes = self.read_waiting(&from, length)?;
+        self.write_stream(&to, &bytes)?;
+        Ok(bytes.len() as u64)
     }
 
     fn drop(&mut self, stream: Resource<Sink>) -> Result<()> {

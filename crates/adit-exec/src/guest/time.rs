@@ -26,7 +26,7 @@ pub(crate) const MAX_POLLED: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    now: u64,
+    pub(super) now: u64,
 }
 
 impl Clock {
@@ -40,6 +40,11 @@ impl Clock {
         self.now.saturating_add(duration)
     }
 
+    /// It is at least so late.
+    pub(crate) fn advance(&mut self, now: u64) {
+        self.now = self.now.max(now);
+    }
+
     /// Waits for the first of these moments, and tells what time it is then.
     pub(crate) fn wait(&mut self, moments: impl Iterator<Item = u64>) -> u64 {
         self.now = self.now.max(moments.min().unwrap_or(0));
@@ -47,14 +52,29 @@ impl Clock {
     }
 }
 
-/// Something to wait for. Streams are always ready: their calls wait for themselves.
+/// Something to wait for. Streams over files are always ready: their calls wait for themselves.
 #[derive(Debug, Clone, Copy)]
 pub struct Pollable {
     pub(crate) from: u64,
+    pub(crate) on: On,
+}
+
+/// What a pollable waits for besides a moment. A job's guest never has anything but `Nothing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Nothing,
+    /// The next piece of this body.
+    Body(u32),
+    /// The response to this exchange.
+    Response(u32),
 }
 
 impl Pollable {
-    pub(crate) const READY: Pollable = Pollable { from: 0 };
+    pub(crate) const READY: Pollable = Pollable { from: 0, on: On::Nothing };
+
+    pub(crate) const fn of(on: On) -> Pollable {
+        Pollable { from: 0, on }
+    }
 }
 
 impl monotonic_clock::Host for Host {
@@ -69,7 +89,7 @@ impl monotonic_clock::Host for Host {
 
     fn subscribe_instant(&mut self, when: u64) -> Result<Resource<Pollable>> {
         self.charge(0)?;
-        self.handle(Pollable { from: when })
+        self.handle(Pollable { from: when, on: On::Nothing })
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
@@ -80,6 +100,11 @@ impl monotonic_clock::Host for Host {
 impl wall_clock::Host for Host {
     fn now(&mut self) -> Result<wall_clock::Datetime> {
         self.charge(0)?;
+        if let Some(function) = &self.function {
+            let now = function.wall(self.clock.now);
+            let (seconds, nanoseconds) = (now / 1_000_000_000, (now % 1_000_000_000) as u32);
+            return Ok(wall_clock::Datetime { seconds, nanoseconds });
+        }
         Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 0 })
     }
 
@@ -94,6 +119,11 @@ impl poll::Host for Host {
         if waited.is_empty() || waited.len() > MAX_POLLED {
             return Err(Stop::limit(LimitKind::Resources, "polling nothing, or too many things").into());
         }
+        if self.function.is_some() {
+            let waited = waited.iter().map(|pollable| Ok(*self.table.get(pollable)?));
+            let waited = waited.collect::<Result<Vec<Pollable>>>()?;
+            return self.wait_for_any(&waited);
+        }
         let from = waited.iter().map(|pollable| Ok(self.table.get(pollable)?.from));
         let from = from.collect::<Result<Vec<u64>>>()?;
         let now = self.clock.wait(from.iter().copied());
@@ -104,14 +134,21 @@ impl poll::Host for Host {
 impl poll::HostPollable for Host {
     fn ready(&mut self, pollable: Resource<Pollable>) -> Result<bool> {
         self.charge(0)?;
-        let from = self.table.get(&pollable)?.from;
+        let Pollable { from, on } = *self.table.get(&pollable)?;
+        if on != On::Nothing {
+            return self.look_at(on);
+        }
         // Whoever asks in a loop gets there.
         Ok(self.clock.tick() >= from)
     }
 
     fn block(&mut self, pollable: Resource<Pollable>) -> Result<()> {
         self.charge(0)?;
-        self.clock.wait(std::iter::once(self.table.get(&pollable)?.from));
+        let pollable = *self.table.get(&pollable)?;
+        if self.function.is_some() {
+            return self.wait_for_any(&[pollable]).map(drop);
+        }
+        self.clock.wait(std::iter::once(pollable.from));
         Ok(())
     }
 

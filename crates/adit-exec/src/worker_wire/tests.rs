@@ -29,7 +29,8 @@ fn same<M: Message + PartialEq + Debug>(message: M) {
 fn every_message_survives_and_nothing_shorter_or_longer_does() {
     let content = Content::Pages { length: 5000, runs: vec![Run { first: 7, count: 2 }] };
     same(ToWorker::Open { slots: 64, slot_size: 2 << 20, output: 1 << 30 });
-    same(ToWorker::Load { length: 9 });
+    same(ToWorker::Load { length: 9, function: true });
+    same(ToWorker::Serve);
     same(ToWorker::Run(Box::new(Job {
         limits: JobLimits { fuel: 1, memory: 2, output: 3 },
         args: vec!["a".into(), String::new()],

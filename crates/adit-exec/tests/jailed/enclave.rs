@@ -213,7 +213,7 @@ impl Worker {
 
     pub fn load(&mut self, code: &Code) -> Option<FromWorker> {
         let mut frame = Vec::new();
-        ToWorker::Load { length: code.length }.encode(&mut frame);
+        ToWorker::Load { length: code.length, function: false }.encode(&mut frame);
         self.channel.send(&frame, &[code.file.as_fd()]).unwrap();
         self.receive()
     }

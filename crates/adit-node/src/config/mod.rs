@@ -41,6 +41,8 @@ pub struct Config {
     pub names: NamesConfig,
     /// Kubo's RPC without tokens.
     pub rpc: RpcConfig,
+    /// HTTP functions.
+    pub http: HttpConfig,
     /// What this node does for others.
     pub host: HostConfig,
     /// How this node runs its own jobs.
@@ -155,6 +157,36 @@ pub struct NamesConfig {
 pub struct RpcConfig {
     /// Where it listens, if the operator wants it at all.
     pub listen: LoopbackAddress,
+}
+
+/// Programs that answer HTTP requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// `address:port` at which functions are served; port 0 takes a free one; empty for none.
+    pub listen: String,
+    /// Host names, beyond `localhost` and addresses, under which functions may be asked.
+    pub hosts: Vec<String>,
+    /// Workers for functions: requests that are answered at the same time.
+    pub workers: u32,
+    /// Memory for one request.
+    pub memory: ByteSize,
+    /// Longest time for one request.
+    pub timeout: Span,
+    /// Longest body of a request.
+    pub max_body: ByteSize,
+    /// Hosts that functions may send requests to, if their publisher lists them too.
+    pub allow_hosts: Vec<String>,
+    /// Whether such hosts may be at private addresses; for networks of one's own.
+    pub allow_private_hosts: bool,
+    /// Whether functions that others published run here when asked for by CID.
+    pub run: bool,
+}
+
+impl HttpConfig {
+    /// Sessions of the enclave that functions take.
+    pub fn sessions(&self) -> usize {
+        if self.listen.is_empty() { 0 } else { self.workers as usize }
+    }
 }
 
 /// What the operator gives, and to whom.
@@ -275,6 +307,17 @@ impl Default for Config {
             retrieval: RetrievalConfig::default(),
             names: NamesConfig { dnslink: PathBuf::new() },
             rpc: RpcConfig::default(),
+            http: HttpConfig {
+                listen: String::new(),
+                hosts: Vec::new(),
+                workers: 8,
+                memory: ByteSize(128 << 20),
+                timeout: Span::seconds(30),
+                max_body: ByteSize(64 << 20),
+                allow_hosts: Vec::new(),
+                allow_private_hosts: false,
+                run: false,
+            },
             host: HostConfig {
                 accept: Accept::Own,
                 cpus: 0,
@@ -344,6 +387,15 @@ impl Config {
         if self.pins.lease.0 < 2 * self.pins.check.0 || self.pins.lease.0 < Duration::from_secs(2) {
             let reason = "a lease ends before it is renewed: give 2s or more, and at least twice pins.check";
             return Err(("pins.lease", reason.into()));
+        }
+        if self.http.workers == 0 || self.http.workers > 64 {
+            return Err(("http.workers", "give 1 to 64; no functions at all: an empty http.listen".into()));
+        }
+        if self.http.allow_private_hosts && self.network == "ipfs" {
+            return Err((
+                "http.allow-private-hosts",
+                "functions in the public network must not reach private addresses".into(),
+            ));
         }
         if self.host.memory.0 < 64 << 20 {
             return Err((

@@ -204,6 +204,15 @@ settings! {
     "retrieval.routers" => retrieval.routers: "URLs of delegated routers (/routing/v1) that know gateways for what no peer has";
     "names.dnslink" => names.dnslink: "a file of lines DOMAIN PATH, taken before a domain's DNSLink; empty: none";
     "rpc.listen" => rpc.listen: "loopback address and port of Kubo's /api/v0 without tokens; empty: none";
+    "http.listen" => http.listen: "address and port at which HTTP functions are served; port 0 takes a free one, empty: none";
+    "http.hosts" => http.hosts: "host names, beyond localhost and addresses, under which functions may be asked";
+    "http.workers" => http.workers: "requests that functions answer at the same time";
+    "http.memory" => http.memory: "memory of a function for one request";
+    "http.timeout" => http.timeout: "longest time of a function for one request";
+    "http.max-body" => http.max_body: "longest body of a request to a function";
+    "http.allow-hosts" => http.allow_hosts: "hosts (HOST, *.HOST, HOST:PORT) that functions may ask, if their publisher lists them too";
+    "http.allow-private-hosts" => http.allow_private_hosts: "such hosts may be at private addresses; not in the public network";
+    "http.run" => http.run: "run functions that others published when asked for by CID (/fn/CID)";
     "host.accept" => host.accept: "whose jobs run here: self, allowlist or anyone";
     "host.cpus" => host.cpus: "jobs that run at the same time; 0: one for each processor";
     "host.memory" => host.memory: "memory for all guests together";

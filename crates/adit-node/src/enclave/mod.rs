@@ -14,7 +14,7 @@ mod slots;
 mod supervisor;
 
 pub use process::{Origin, SpawnError};
-pub(crate) use session::{Ended, JobEnd, Order, Session, Surroundings};
+pub(crate) use session::{Ended, JobEnd, Order, Purpose, Surroundings};
 pub(crate) use slots::{Place, Slots};
-pub(crate) use supervisor::Enclave;
 pub use supervisor::EnclaveOptions;
+pub(crate) use supervisor::{Borrowed, Enclave};

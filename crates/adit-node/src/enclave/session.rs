@@ -17,7 +17,7 @@ use adit_wire::session::{
     CancelReason, Delivered, Delivery, Failure as WireFailure, Fault as WireFault, Finished, FromEnclave,
     MAX_INLINE, OutputBlock, Start, Stream, ToEnclave, Wanted,
 };
-use adit_wire::{AsyncChannel, Inbox, MAX_DESCRIPTORS, MAX_FRAME};
+use adit_wire::{AsyncChannel, Channel, Inbox, MAX_DESCRIPTORS, MAX_FRAME};
 use bytes::Bytes;
 use cid::Cid;
 use futures::StreamExt as _;
@@ -43,6 +43,15 @@ pub(crate) struct Session {
     next_job: u32,
     /// Which start of the enclave it belongs to.
     pub(super) generation: u64,
+    /// What it is for.
+    pub(super) purpose: Purpose,
+}
+
+/// Sessions for jobs and for functions are counted apart: neither can take the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Jobs,
+    Functions,
 }
 
 /// A job that the enclave has begun.
@@ -105,8 +114,40 @@ struct Outgoing {
 type Fetched = (u64, Cid, Result<Bytes, SourceError>);
 
 impl Session {
-    pub(super) fn new(channel: AsyncChannel, generation: u64) -> Self {
-        Session { channel, inbox: Inbox::new(), frame: Vec::new(), next_job: 0, generation }
+    pub(super) fn new(channel: AsyncChannel, generation: u64, purpose: Purpose) -> Self {
+        Session { channel, inbox: Inbox::new(), frame: Vec::new(), next_job: 0, generation, purpose }
+    }
+
+    /// Has a worker serve this program's HTTP requests, until the session is dropped. Gives the channel to it.
+    pub(crate) async fn serve(
+        &mut self,
+        code: Cid,
+        patience: Duration,
+        around: &Surroundings<'_>,
+    ) -> Result<AsyncChannel, Failure> {
+        self.next_job = self.next_job.wrapping_add(1);
+        let job = self.next_job;
+        ToEnclave::Serve { job, code, deadline_ms: patience.as_millis() as u64 }.encode(&mut self.frame);
+        self.channel.send(&self.frame, &[]).await.map_err(|e| enclave_died(&e.to_string()))?;
+        let mut run = Run {
+            job,
+            around,
+            outgoing: VecDeque::new(),
+            open: FuturesUnordered::new(),
+            finished: None,
+            serving: None,
+        };
+        let word =
+            tokio::time::timeout(patience + DEADLINE_GRACE, run.converse(&self.channel, &mut self.inbox));
+        let word =
+            word.await.map_err(|_| Failure::new(Fault::Host, "the enclave did not start it in time"))??;
+        match (run.serving.take(), word) {
+            (Some(socket), _) => Channel::from_socket(socket)
+                .and_then(AsyncChannel::new)
+                .map_err(|e| Failure::new(Fault::Host, format!("the channel to the worker: {e}"))),
+            (None, Err(failure)) => Err(failure),
+            (None, Ok(_)) => Err(out_of_turn("a job's end where a function was to be served")),
+        }
     }
 
     /// Sends the order. The enclave is at work when this returns; [`Session::finish`] attends to it.
@@ -130,8 +171,14 @@ impl Session {
     /// Attends to a started job until its last word.
     pub(crate) async fn finish(&mut self, started: Started, around: &Surroundings<'_>) -> JobEnd {
         let Started { job, deadline } = started;
-        let mut run =
-            Run { job, around, outgoing: VecDeque::new(), open: FuturesUnordered::new(), finished: None };
+        let mut run = Run {
+            job,
+            around,
+            outgoing: VecDeque::new(),
+            open: FuturesUnordered::new(),
+            finished: None,
+            serving: None,
+        };
         let ended = tokio::select! {
             biased;
             ended = run.converse(&self.channel, &mut self.inbox) => Some(ended),
@@ -181,6 +228,8 @@ struct Run<'a, 'b> {
     outgoing: VecDeque<Outgoing>,
     open: FuturesUnordered<futures::future::BoxFuture<'a, Fetched>>,
     finished: Option<Box<Finished>>,
+    /// The channel to a worker that serves a function.
+    serving: Option<OwnedFd>,
 }
 
 /// The job's last word, or what broke the session.
@@ -244,6 +293,10 @@ impl<'a> Run<'a, '_> {
                 return Ok(Some(Ok(ended(*finished, envelope))));
             }
             FromEnclave::Failed { kind, detail } => return Ok(Some(Err(failure(kind, detail)))),
+            FromEnclave::Serving => {
+                self.serving = fds.into_iter().next();
+                return Ok(Some(Err(out_of_turn("a function where a job was to run"))));
+            }
             FromEnclave::Want(_) | FromEnclave::Finished(_) => {
                 return Err(out_of_turn("more after the outcome"));
             }

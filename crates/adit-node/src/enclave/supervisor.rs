@@ -16,8 +16,8 @@ use std::os::fd::AsFd as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Session;
 use super::process::{self, Origin, Process};
+use super::session::{Purpose, Session};
 use crate::clock::unix_seconds;
 use crate::view::EnclaveStatus;
 
@@ -49,6 +49,8 @@ pub struct EnclaveOptions {
     pub host: adit_model::AccountId,
     /// Job slots.
     pub slots: usize,
+    /// Workers for HTTP functions.
+    pub functions: usize,
     /// Most memory for one job.
     pub memory: u64,
     /// Most output for one job.
@@ -72,7 +74,7 @@ struct Shared {
     live: Mutex<Option<Live>>,
     /// Woken whenever a session or the whole enclave comes back.
     back: tokio::sync::Notify,
-    spoilt: mpsc::UnboundedSender<u64>,
+    spoilt: mpsc::UnboundedSender<(u64, Purpose)>,
     restarts: AtomicU64,
     generation: AtomicU64,
     stats: Mutex<Stats>,
@@ -83,9 +85,20 @@ struct Live {
     job_key: JobKey,
     runtime: Arc<str>,
     sessions: Vec<Session>,
+    /// Those for functions.
+    functions: Vec<Session>,
     codes: HashSet<Cid>,
     /// Tasks whose outcome this enclave has told us and so may remember, with the outcome's roots.
     outcomes: HashMap<TaskCid, Arc<[Cid]>>,
+}
+
+impl Live {
+    fn free(&mut self, purpose: Purpose) -> &mut Vec<Session> {
+        match purpose {
+            Purpose::Jobs => &mut self.sessions,
+            Purpose::Functions => &mut self.functions,
+        }
+    }
 }
 
 /// A session that a job has for itself. Unless it is given back, which takes a job's last word, it is
@@ -146,14 +159,25 @@ impl Enclave {
     /// A free session, waiting for one if need be: a job that has its slot finds one at once
     /// unless the enclave is being started.
     pub(crate) async fn session(&self, patience: Duration) -> Result<Borrowed, EnclaveDown> {
+        self.session_for(Purpose::Jobs, patience).await
+    }
+
+    /// A free session for a function.
+    pub(crate) async fn session_for(
+        &self,
+        purpose: Purpose,
+        patience: Duration,
+    ) -> Result<Borrowed, EnclaveDown> {
         let lend = |session| Borrowed { session: Some(session), enclave: self.clone() };
-        if let Some(session) = self.try_session() {
+        if let Some(session) = self.try_session(purpose) {
             return Ok(lend(session));
         }
         let wait = async {
             loop {
-                let back = self.shared.back.notified();
-                if let Some(session) = self.try_session() {
+                // Enabled before looking: a session that comes back between the two is not missed.
+                let mut back = std::pin::pin!(self.shared.back.notified());
+                back.as_mut().enable();
+                if let Some(session) = self.try_session(purpose) {
                     return session;
                 }
                 back.await;
@@ -163,23 +187,23 @@ impl Enclave {
         session.map(lend).map_err(|_| EnclaveDown(self.why_down()))
     }
 
-    fn try_session(&self) -> Option<Session> {
-        self.shared.live.lock().as_mut()?.sessions.pop()
+    fn try_session(&self, purpose: Purpose) -> Option<Session> {
+        self.shared.live.lock().as_mut()?.free(purpose).pop()
     }
 
     fn give_back(&self, session: Session) {
         let mut live = self.shared.live.lock();
         if let Some(live) = live.as_mut().filter(|live| live.generation == session.generation) {
-            live.sessions.push(session);
-            self.shared.back.notify_one();
+            live.free(session.purpose).push(session);
+            self.shared.back.notify_waiters();
         }
     }
 
     fn give_up(&self, session: Session) {
-        let generation = session.generation;
+        let lost = (session.generation, session.purpose);
         drop(session);
         // The supervisor is gone only when the node is stopping.
-        let _ = self.shared.spoilt.send(generation);
+        let _ = self.shared.spoilt.send(lost);
     }
 
     /// The key that signs receipts now, and the runtime they name.
@@ -238,7 +262,7 @@ struct Supervisor {
     options: EnclaveOptions,
     identity: NodeSecret,
     shared: Arc<Shared>,
-    lost_sessions: mpsc::UnboundedReceiver<u64>,
+    lost_sessions: mpsc::UnboundedReceiver<(u64, Purpose)>,
     stop: CancellationToken,
 }
 
@@ -336,7 +360,11 @@ impl Supervisor {
         self.endorse(&process.control, job_key, &runtime).await?;
         let mut sessions = Vec::with_capacity(self.options.slots);
         for _ in 0..self.options.slots {
-            sessions.push(open_session(&process.control, generation).await?);
+            sessions.push(open_session(&process.control, generation, Purpose::Jobs).await?);
+        }
+        let mut functions = Vec::with_capacity(self.options.functions);
+        for _ in 0..self.options.functions {
+            functions.push(open_session(&process.control, generation, Purpose::Functions).await?);
         }
         let pid = process.pid();
         *self.shared.live.lock() = Some(Live {
@@ -344,6 +372,7 @@ impl Supervisor {
             job_key,
             runtime: runtime.as_str().into(),
             sessions,
+            functions,
             codes: HashSet::new(),
             outcomes: HashMap::new(),
         });
@@ -363,12 +392,12 @@ impl Supervisor {
                     Some(other) => return Err(EndOfLife::Protocol(format!("{other:?} after Ready"))),
                     None => return Err(EndOfLife::Closed(process.ended(SHUTDOWN_PATIENCE).await)),
                 },
-                lost = self.lost_sessions.recv() => if lost == Some(generation) {
-                    let session = open_session(&process.control, generation).await?;
+                Some((lost, purpose)) = self.lost_sessions.recv() => if lost == generation {
+                    let session = open_session(&process.control, generation, purpose).await?;
                     if let Some(live) = self.shared.live.lock().as_mut() {
-                        live.sessions.push(session);
+                        live.free(purpose).push(session);
                     }
-                    self.shared.back.notify_one();
+                    self.shared.back.notify_waiters();
                 },
                 _ = renew.tick() => self.endorse(&process.control, job_key, &runtime).await?,
                 _ = ask_stats.tick() => send(&process.control, &ToEnclave::GetStats).await?,
@@ -383,7 +412,7 @@ impl Supervisor {
             version: VERSION,
             host: options.host.0,
             node: Bytes::copy_from_slice(&self.identity.node().to_bytes()),
-            workers: options.slots as u32,
+            workers: (options.slots + options.functions) as u32,
             memory: options.memory,
             output: options.output,
             code_cache: options.code_cache,
@@ -417,12 +446,12 @@ impl Supervisor {
     }
 }
 
-async fn open_session(control: &AsyncChannel, generation: u64) -> std::io::Result<Session> {
+async fn open_session(control: &AsyncChannel, generation: u64, purpose: Purpose) -> std::io::Result<Session> {
     let (ours, theirs) = Channel::pair()?;
     let mut frame = Vec::new();
     ToEnclave::OpenSession.encode(&mut frame);
     control.send(&frame, &[theirs.as_fd()]).await?;
-    Ok(Session::new(AsyncChannel::new(ours)?, generation))
+    Ok(Session::new(AsyncChannel::new(ours)?, generation, purpose))
 }
 
 async fn send(control: &AsyncChannel, message: &ToEnclave) -> std::io::Result<()> {

@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 mod execute;
 mod fetch;
+mod functions;
 mod keeper;
 mod records;
 mod remote;
@@ -44,6 +45,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 pub use error::{RunError, StartError};
+pub use functions::FunctionWorker;
 pub use replicate::ReplicateError;
 pub use routing::{MOST_PROVIDERS, RoutingError};
 

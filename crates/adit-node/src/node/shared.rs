@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::content::{Programs, Surveyor};
 use crate::enclave::{Enclave, Slots};
+use crate::functions::Functions;
 use crate::gateways::Gateways;
 use crate::host::Counters;
 use crate::identity::Identity;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) denials: Denials,
     pub(crate) names: Arc<NameService>,
     pub(crate) gateways: Gateways,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) enclave: Enclave,
     pub(crate) slots: Slots,
     pub(crate) jobs: Jobs,

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Dht, Origin, Settings, Span};
 use crate::deny::{self, Guarded};
 use crate::enclave::{self, Enclave, EnclaveOptions, Slots};
+use crate::functions::Functions;
 use crate::gateways::Gateways;
 use crate::host::Rules;
 use crate::identity::Identity;
@@ -67,11 +68,15 @@ impl Node {
         let names = NameService::open(dir, &identity, &net, &config.names.dnslink)
             .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
 
+        let functions = Functions::open(dir)
+            .map_err(|source| StartError::Directory { path: dir.join("functions.toml"), source })?;
+
         let stop = CancellationToken::new();
         let options = EnclaveOptions {
             origin,
             host: identity.account_id(),
             slots: config.slots(),
+            functions: config.http.sessions(),
             memory: config.host.memory.0,
             output: config.host.scratch.0,
             remembered: if config.jobs.remember { REMEMBERED } else { 0 },
@@ -89,6 +94,7 @@ impl Node {
             denials,
             names: Arc::new(names),
             gateways,
+            functions: Arc::new(functions),
             enclave,
             slots: Slots::new(rules),
             jobs: jobs.clone(),

@@ -7,6 +7,7 @@ mod crashes;
 mod denied;
 mod devnet;
 mod full_disk;
+mod functions;
 mod guests;
 mod hostile;
 mod hostile_content;

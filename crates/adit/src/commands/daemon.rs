@@ -49,6 +49,8 @@ struct Up {
     api: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    functions: Option<String>,
     /// Kubo's RPC without tokens, where the operator opened it.
     #[serde(skip_serializing_if = "Option::is_none")]
     rpc: Option<String>,
@@ -157,11 +159,15 @@ async fn serve(
     let gateway = super::gateway::start(node).await?;
     let gateway_url = gateway.as_ref().map(|gateway| format!("http://{}", gateway.address()));
 
-    let announced = Announced::write(repo, &format!("http://{address}"), gateway_url)?;
+    let functions = serve_functions(config, node).await?;
+    let functions_url = functions.as_ref().map(|server| format!("http://{}", server.address()));
+
+    let announced = Announced::write(repo, &format!("http://{address}"), gateway_url, functions_url)?;
     let up = Up {
         node: node.id().to_string(),
         api: announced.running.address.clone(),
         gateway: announced.running.gateway.clone(),
+        functions: announced.running.functions.clone(),
         rpc: open_rpc.as_ref().map(|server| format!("http://{}", server.address())),
         addresses: node.net().listen_addrs().iter().map(ToString::to_string).collect(),
     };
@@ -170,6 +176,7 @@ async fn serve(
         out.line(format!("node {}", up.node))?;
         out.line(format!("api  {}", up.api))?;
         up.gateway.iter().try_for_each(|gateway| out.line(format!("gateway {gateway}")))?;
+        up.functions.iter().try_for_each(|url| out.line(format!("http {url}")))?;
         up.rpc.iter().try_for_each(|rpc| out.line(format!("rpc  {rpc} (no token needed)")))
     })?;
 
@@ -192,7 +199,12 @@ async fn serve(
             server.shutdown().await;
         }
     };
-    tokio::join!(server.shutdown(), gateway, open_rpc);
+    let functions = async {
+        if let Some(functions) = functions {
+            functions.shutdown().await;
+        }
+    };
+    tokio::join!(server.shutdown(), gateway, open_rpc, functions);
     ended
 }
 
@@ -208,6 +220,20 @@ async fn serve_open_rpc(config: &Config, app: Arc<App>) -> Result<Option<Server>
     let routes = adit_rpc::router(app, Access::Everyone(guard));
     let server = Server::start(listener, routes, Limits::default()).map_err(|error| cannot(&error))?;
     Ok(Some(server))
+}
+
+/// HTTP functions, where the operator wants them.
+async fn serve_functions(config: &Config, node: &Node) -> Result<Option<adit_functions::Server>, Failure> {
+    let listen = &config.http.listen;
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Failure::because(Exit::Failed, format!("cannot listen on {listen}"), &error)
+            .hint("choose another address by the setting http.listen; port 0 takes a free one, empty means no functions")
+    })?;
+    let server = adit_functions::Server::start(listener, node.clone());
+    server.map(Some).map_err(|error| Failure::because(Exit::Failed, "cannot serve functions", &error))
 }
 
 /// The signals that ask for an end.
@@ -240,9 +266,14 @@ struct Announced {
 }
 
 impl Announced {
-    fn write(repo: &Path, address: &str, gateway: Option<String>) -> Result<Self, Failure> {
+    fn write(
+        repo: &Path,
+        address: &str,
+        gateway: Option<String>,
+        functions: Option<String>,
+    ) -> Result<Self, Failure> {
         let path = repo.join(Running::FILE);
-        let running = Running { address: address.to_owned(), gateway, pid: std::process::id() };
+        let running = Running { address: address.to_owned(), gateway, functions, pid: std::process::id() };
         // Renamed into place, so that nobody reads half of it.
         let beside = repo.join(format!("{}.new", Running::FILE));
         let written = serde_json::to_vec(&running)

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod files;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod job;
@@ -47,6 +48,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Dag(command) => client(zero(dag::dag(context, command))),
         Command::Job(command) => client(job::job(context, command)),
         Command::Receipt(command) => client(zero(receipt::receipt(context, command))),
+        Command::Http(command) => client(zero(http::http(context, command))),
         Command::Id => client(zero(id::id(context))),
         Command::Node(command) => client(zero(node::node(context, command))),
         Command::Swarm(command) => client(zero(swarm::swarm(context, command))),

@@ -5,6 +5,8 @@ mod follow;
 mod request;
 mod summary;
 
+pub(crate) use request::content;
+
 use std::path::PathBuf;
 
 use adit_api::types::Started;

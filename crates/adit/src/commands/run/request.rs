@@ -79,7 +79,7 @@ pub(crate) async fn prepare(context: &Context, client: &Client, args: &Args) -> 
 }
 
 /// A CID, a path below one, or something on this machine that is added now.
-async fn content(context: &Context, client: &Client, what: &str) -> Result<Cid, Failure> {
+pub(crate) async fn content(context: &Context, client: &Client, what: &str) -> Result<Cid, Failure> {
     let parsed = what.parse::<IpfsPath>();
     if parsed.is_ok() {
         return context.resolve(client, what).await;
