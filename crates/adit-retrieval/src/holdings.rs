@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_unixfs::limits::BLOCK;
 use bytes::Bytes;
 use cid::Cid;
 use lru::LruCache;
@@ -35,6 +34,7 @@ pub struct Holdings {
 
 #[derive(Debug)]
 struct Inner {
+    label: String,
     gateway: Gateway,
     slots: Semaphore,
     known: Mutex<LruCache<[u8; 32], (Instant, Known)>>,
@@ -43,7 +43,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 enum Known {
     Absent,
-    Held(u64),
+    /// And its length, if that was said: Kubo says none.
+    Held(Option<u64>),
 }
 
 impl Holdings {
@@ -62,15 +63,20 @@ impl Holdings {
 
     /// The same, with limits of one's own.
     pub fn with(client: &Client, endpoint: Endpoint) -> Self {
+        let label = format!("the gateway at {endpoint}");
         let gateway = Gateway::new(client, endpoint, Trust::Operator);
         let slots = Semaphore::new(client.limits.parallel);
         let known = Mutex::new(LruCache::new(REMEMBERED));
-        Self { inner: Arc::new(Inner { gateway, slots, known }) }
+        Self { inner: Arc::new(Inner { label, gateway, slots, known }) }
     }
 
     /// What came from it so far.
     pub fn tally(&self) -> Tally {
         self.inner.gateway.tally()
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.inner.label
     }
 
     /// Where it is.
@@ -90,7 +96,7 @@ impl Holdings {
         let _slot = self.inner.slots.acquire().await;
         match self.inner.gateway.block(cid, Ask::IfHeld).await {
             Ok(data) => {
-                self.remember(key, Known::Held(data.len() as u64));
+                self.remember(key, Known::Held(Some(data.len() as u64)));
                 Ok(Some(data))
             }
             Err(FetchError::Absent(_)) => {
@@ -106,25 +112,38 @@ impl Holdings {
         let Some(key) = key(cid) else { return Ok(None) };
         match self.known(&key) {
             Some(Known::Absent) => return Ok(None),
-            Some(Known::Held(len)) => return Ok(Some(len)),
-            None => {}
+            Some(Known::Held(Some(len))) => return Ok(Some(len)),
+            Some(Known::Held(None)) | None => {}
         }
-        let held = {
-            let _slot = self.inner.slots.acquire().await;
-            self.inner.gateway.holds(cid).await?
-        };
-        match held {
-            Held::No => {
-                self.remember(key, Known::Absent);
-                Ok(None)
-            }
-            Held::Yes { len: Some(len) } if len <= BLOCK as u64 => {
-                self.remember(key, Known::Held(len));
-                Ok(Some(len))
-            }
+        match self.ask(cid, key).await? {
+            Held::Yes { len: Some(len) } => Ok(Some(len)),
             // It does not say how long it is, so that has to be found out.
-            Held::Yes { .. } => Ok(self.get(cid).await?.map(|data| data.len() as u64)),
+            Held::Yes { len: None } => Ok(self.get(cid).await?.map(|data| data.len() as u64)),
+            Held::No => Ok(None),
         }
+    }
+
+    /// Whether the gateway holds the block.
+    pub async fn has(&self, cid: &Cid) -> Result<bool, FetchError> {
+        let Some(key) = key(cid) else { return Ok(false) };
+        match self.known(&key) {
+            Some(Known::Absent) => Ok(false),
+            Some(Known::Held(_)) => Ok(true),
+            None => Ok(self.ask(cid, key).await? != Held::No),
+        }
+    }
+
+    async fn ask(&self, cid: &Cid, key: [u8; 32]) -> Result<Held, FetchError> {
+        let _slot = self.inner.slots.acquire().await;
+        let held = self.inner.gateway.holds(cid).await?;
+        self.remember(
+            key,
+            match held {
+                Held::No => Known::Absent,
+                Held::Yes { len } => Known::Held(len),
+            },
+        );
+        Ok(held)
     }
 
     fn known(&self, key: &[u8; 32]) -> Option<Known> {

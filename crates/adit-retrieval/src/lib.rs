@@ -10,6 +10,7 @@
 //!
 //! Start reading at `gateway.rs`; `connect.rs` has the rule about addresses.
 
+mod backend;
 mod connect;
 mod endpoint;
 mod error;

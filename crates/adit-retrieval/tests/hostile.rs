@@ -345,6 +345,8 @@ async fn a_length_that_is_not_said_is_found_out() {
     })
     .await;
     let holdings = Holdings::with(&Client::new(limits()), server.endpoint());
+    assert!(holdings.has(&block().cid).await.unwrap() && holdings.has(&block().cid).await.unwrap());
+    assert_eq!(server.requests.lock().len(), 1, "whether it is there costs no reading");
     assert_eq!(holdings.size(&block().cid).await.unwrap(), Some(100_000));
 }
 

@@ -221,7 +221,13 @@ impl Lease {
     /// The repo's store; every block that is put, read or asked for through it is kept, even
     /// one that lay there as garbage before.
     pub fn store(&self) -> Arc<dyn BlockStore> {
-        Arc::new(LeasedStore { lease: self.inner.clone() })
+        Arc::new(LeasedStore { lease: self.inner.clone(), blocks: self.inner.blocks.clone() })
+    }
+
+    /// The same over the repo's own disk alone.
+    pub(crate) fn own_store(&self) -> Arc<dyn BlockStore> {
+        let blocks = Layered { below: None, ..self.inner.blocks.clone() };
+        Arc::new(LeasedStore { lease: self.inner.clone(), blocks })
     }
 
     /// Keeps single blocks.
@@ -239,12 +245,13 @@ impl Drop for LeaseInner {
 /// A store that touches before it looks, so that an answer "it is here" stays true.
 struct LeasedStore {
     lease: Arc<LeaseInner>,
+    blocks: Layered,
 }
 
 impl LeasedStore {
     fn touched<'a>(&self, cids: impl IntoIterator<Item = &'a Cid>) -> &Layered {
         self.lease.leases.touch(self.lease.id, cids);
-        &self.lease.blocks
+        &self.blocks
     }
 }
 
@@ -271,7 +278,7 @@ impl BlockStore for LeasedStore {
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
-        self.lease.blocks.sync().await
+        self.blocks.sync().await
     }
 
     async fn locate(&self, cid: &Cid) -> Result<Option<Location>, StoreError> {
@@ -279,10 +286,10 @@ impl BlockStore for LeasedStore {
     }
 
     async fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
-        self.lease.blocks.delete(cid).await
+        self.blocks.delete(cid).await
     }
 
     fn list(&self) -> BoxStream<'_, Result<(Cid, u64), StoreError>> {
-        self.lease.blocks.list()
+        self.blocks.list()
     }
 }

@@ -18,6 +18,8 @@ mod crash_tests;
 #[cfg(test)]
 mod keep_tests;
 #[cfg(test)]
+mod read_only_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{path::Path, sync::Arc};

@@ -112,7 +112,9 @@ impl Repo {
         options: &PinOptions,
         lease: &Lease,
     ) -> Result<PinSummary, PinError> {
-        let store = lease.store();
+        // What a backend holds and does not keep may be gone tomorrow, so what is pinned lies here.
+        let unkept = self.blocks.below.is_some() && self.keeper().is_none();
+        let store = if unkept { lease.own_store() } else { lease.store() };
         // Noted when linked to, not when walked: nodes that link to the same ones all over do not fill the stack.
         let mut seen = BlockSet::default();
         let mut stack = Vec::new();
