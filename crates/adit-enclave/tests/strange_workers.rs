@@ -208,7 +208,7 @@ fn worker(channel: Channel) {
     assert_eq!(memory::length(output_file.as_fd()).unwrap(), output);
     let memory = Mapping::read_only(slots_file.as_fd(), (slots * slot_size) as usize).unwrap();
     worker.say(&FromWorker::Ready);
-    let (ToWorker::Load { length }, code) = worker.hear() else { panic!("Load comes second") };
+    let (ToWorker::Load { length, .. }, code) = worker.hear() else { panic!("Load comes second") };
     let code = memory::copy_out(code[0].as_fd(), 0, length as usize).unwrap();
     let code = String::from_utf8(code).unwrap();
     if code == "dies while loading" {
