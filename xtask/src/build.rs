@@ -21,6 +21,7 @@ pub(crate) const NODE: &[&str] = &[
     "adit-tar",
     "adit-gateway",
     "adit-store",
+    "adit-kubo",
     "adit-retrieval",
     "adit-net",
     "adit-node",

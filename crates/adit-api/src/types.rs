@@ -465,6 +465,31 @@ pub struct RepoView {
     pub pins: u64,
     /// What is under way and keeps blocks meanwhile.
     pub leases: Vec<String>,
+    /// The IPFS node below this one, which keeps what is pinned; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendView>,
+}
+
+/// The IPFS node that keeps content for this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackendView {
+    /// Which one it is.
+    pub name: String,
+    /// Why it does not answer; absent where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Blocks that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<u64>,
+    /// Bytes on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Most bytes that its operator gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Its pins, those of other users included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<u64>,
 }
 
 /// What garbage collection did.

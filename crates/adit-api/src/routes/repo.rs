@@ -6,12 +6,12 @@ use super::extract::{Path, Query, streamed};
 use crate::access::{Allowed, needs};
 use crate::error::{ApiError, Code, ErrorBody, chain};
 use crate::types::{
-    CidText, Collected, ImportQuery, Imported, IncompletePin, PinQuery, PinView, Pinned, RepoView,
-    UnpinQuery, Verified, VerifyQuery,
+    BackendView, CidText, Collected, ImportQuery, Imported, IncompletePin, PinQuery, PinView, Pinned,
+    RepoView, UnpinQuery, Verified, VerifyQuery,
 };
 use adit_node::replicas::{KEPT_PREFIX, kept_for};
 use adit_store::car::{self, CarImportError};
-use adit_store::{OnCorrupt, PinError, PinKind, PinOptions, Repo, StoreError, VerifyReport};
+use adit_store::{KeeperStat, OnCorrupt, PinError, PinKind, PinOptions, Repo, StoreError, VerifyReport};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -227,7 +227,24 @@ pub(super) async fn stat(
         free: stat.free,
         pins: stat.pins,
         leases: stat.leases,
+        backend: app.repo.backend_stat().await.map(backend_view),
     }))
+}
+
+fn backend_view((name, stat): (String, Result<Option<KeeperStat>, StoreError>)) -> BackendView {
+    let (stat, error) = match stat {
+        Ok(stat) => (stat, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let of = |which: fn(&KeeperStat) -> u64| stat.as_ref().map(which);
+    BackendView {
+        name,
+        error,
+        blocks: of(|stat| stat.blocks),
+        used: of(|stat| stat.used),
+        limit: stat.as_ref().and_then(|stat| stat.limit),
+        pins: of(|stat| stat.pins),
+    }
 }
 
 /// Remove what neither a pin nor a promised result keeps. Adds and jobs under way are safe. Scope: admin.

@@ -7,6 +7,7 @@
 //!
 //! Secrets never stand here: keys and tokens have files of their own (see [`crate::identity`]).
 
+mod backend;
 mod file;
 mod table;
 mod units;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use adit_model::Accept;
 use cid::Cid;
 
+pub use backend::IpfsBackend;
 pub use file::{ConfigFile, ConfigFileError};
 pub use table::{Origin, SETTINGS, Setting, SettingError, Settings};
 pub use units::{ByteSize, Hours, LoopbackAddress, Span};
@@ -51,6 +53,8 @@ pub struct Config {
     pub pins: PinsConfig,
     /// The block store.
     pub store: StoreConfig,
+    /// Who else holds blocks.
+    pub ipfs: IpfsConfig,
     /// What is not to be served or used.
     pub deny: DenyConfig,
     /// The enclave process.
@@ -263,6 +267,17 @@ pub struct StoreConfig {
     pub disk: ByteSize,
 }
 
+/// The IPFS node that this one sits beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpfsConfig {
+    /// Which one.
+    pub backend: IpfsBackend,
+    /// A file with the value of the Authorization header that it wants; empty for none.
+    pub authorization_file: PathBuf,
+    /// How long it may be away or silent before what needs it fails.
+    pub patience: Span,
+}
+
 /// What the operator does not want served or used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DenyConfig {
@@ -351,6 +366,11 @@ impl Default for Config {
                 grace: Span::seconds(2 * 3600),
             },
             store: StoreConfig { disk: ByteSize(0) },
+            ipfs: IpfsConfig {
+                backend: IpfsBackend::Embedded,
+                authorization_file: PathBuf::new(),
+                patience: Span::seconds(20),
+            },
             deny: DenyConfig::default(),
             enclave: EnclaveConfig::default(),
         }
@@ -402,6 +422,9 @@ impl Config {
                 "host.memory",
                 format!("{} is too little to run a guest: give 64MiB or more", self.host.memory),
             ));
+        }
+        if self.ipfs.patience.0 < std::time::Duration::from_secs(1) {
+            return Err(("ipfs.patience", "give one second or more".into()));
         }
         Ok(())
     }

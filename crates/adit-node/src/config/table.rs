@@ -7,7 +7,7 @@ use adit_model::Accept;
 use cid::Cid;
 use serde::Serialize;
 
-use super::{ByteSize, Config, ConfigFile, ConfigFileError, Dht, Hours, LoopbackAddress, Span};
+use super::{ByteSize, Config, ConfigFile, ConfigFileError, Dht, Hours, IpfsBackend, LoopbackAddress, Span};
 
 /// Where a value came from, strongest last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ macro_rules! value_by_from_str {
         }
     )*};
 }
-value_by_from_str!(ByteSize, Dht, Hours, LoopbackAddress, Span);
+value_by_from_str!(ByteSize, Dht, Hours, IpfsBackend, LoopbackAddress, Span);
 
 impl Value for Accept {
     fn parse(text: &str) -> Result<Self, String> {
@@ -240,6 +240,9 @@ settings! {
     "pins.check" => pins.check: "how often they are asked to go on and to show that they have them";
     "pins.grace" => pins.grace: "how long one may not answer before another node takes its place";
     "store.disk" => store.disk: "disk space for blocks; 0: all that is free";
+    "ipfs.backend" => ipfs.backend: "who keeps content: embedded (this node's store) or kubo=URL (that Kubo, by its RPC)";
+    "ipfs.authorization-file" => ipfs.authorization_file: "file with the Authorization header that the backend wants; empty: none";
+    "ipfs.patience" => ipfs.patience: "how long the backend may be away or silent before what needs it fails";
     "deny.files" => deny.files: "denylists (IPIP-383) or folders of .deny files; read again when they change";
     "enclave.program" => enclave.program: "the enclave's program; empty: adit-enclave beside this one";
     "enclave.socket" => enclave.socket: "socket of an enclave that runs as a user of its own; empty: start one";

@@ -28,6 +28,7 @@ pub(crate) async fn examine(shared: &Shared) -> Vec<Check> {
         ),
         peers(shared),
         disk(shared).await,
+        backend(shared).await,
         clock(shared),
         accept(shared),
     ]
@@ -183,6 +184,22 @@ async fn disk(shared: &Shared) -> Check {
         }
         Err(e) => {
             check("disk", Verdict::Fail, e.to_string(), Some("`adit repo verify` looks at every block"))
+        }
+    }
+}
+
+/// The Kubo that this node sits beside.
+async fn backend(shared: &Shared) -> Check {
+    let Some(kubo) = &shared.kubo else {
+        return check("ipfs", Verdict::Ok, "content is kept by this node itself", None);
+    };
+    let name = adit_store::Backend::name(&**kubo);
+    match kubo.version().await {
+        Ok(version) => check("ipfs", Verdict::Ok, format!("{name} answers, version {version}"), None),
+        Err(e) => {
+            let advice =
+                "start it, or correct ipfs.backend; until it answers, nothing can be added or pinned";
+            check("ipfs", Verdict::Fail, e.to_string(), Some(advice))
         }
     }
 }

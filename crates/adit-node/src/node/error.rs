@@ -19,6 +19,17 @@ pub enum StartError {
     /// The repository is in use or damaged.
     #[error("the repository could not be opened")]
     Repo(#[source] adit_store::OpenError),
+    /// The backend cannot be used as it was set.
+    #[error("ipfs.backend: {0}")]
+    Backend(#[source] adit_kubo::InvalidKubo),
+    /// The file of the setting `ipfs.authorization-file`.
+    #[error("cannot read the backend's secret from {path}")]
+    BackendSecret {
+        /// Where it should be.
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     /// The job history is damaged.
     #[error(transparent)]
     History(#[from] HistoryError),

@@ -124,8 +124,12 @@ impl Node {
         if !self.shared.config().jobs.provide {
             return;
         }
-        let net = self.shared.net.clone();
+        let (net, repo) = (self.shared.net.clone(), Arc::clone(&self.shared.repo));
         self.shared.tasks.spawn(async move {
+            // Both: a Kubo may live in another DHT than this node.
+            if let Err(e) = repo.provide_below(&root).await {
+                tracing::warn!(%root, error = %e, "content could not be announced by the backend");
+            }
             if let Err(e) = net.provide(root).await {
                 tracing::warn!(%root, error = %e, "content could not be announced");
             }

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) clock: Clock,
     pub(crate) repo: Arc<adit_store::Repo>,
+    /// The Kubo below the repo, if there is one.
+    pub(crate) kubo: Option<Arc<adit_kubo::Kubo>>,
     pub(crate) store: Arc<dyn BlockStore>,
     pub(crate) net: Net,
     pub(crate) denials: Denials,

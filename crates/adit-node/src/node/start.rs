@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_kubo::Kubo;
 use adit_net::{DhtOf, Multiaddr, Net, NetConfig, NetworkName, SwarmKey};
-use adit_store::{DiskOptions, Repo, RepoOptions};
+use adit_store::{Backend, DiskOptions, Repo, RepoOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use super::replicate::{self, Replicas};
 use super::shared::Shared;
 use super::{Node, StartError, directory, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Dht, Origin, Settings, Span};
+use crate::config::{Config, Dht, IpfsBackend, Origin, Settings, Span};
 use crate::deny::{self, Guarded};
 use crate::enclave::{self, Enclave, EnclaveOptions, Slots};
 use crate::functions::Functions;
@@ -52,7 +53,8 @@ impl Node {
         let origin = enclave::Origin::of(&config.enclave)?;
         let net_config = net_config(&settings, &identity, dir)?;
         let gateways = Gateways::new(&config.retrieval, net_config.scope)?;
-        let (repo, jobs) = open(dir, &config).await?;
+        let kubo = kubo(&config, dir)?;
+        let (repo, jobs) = open(dir, &config, kubo.clone()).await?;
         let file = dir.join("replicas.redb");
         let opening = tokio::task::spawn_blocking(move || Shelf::open(&file)).await;
         let (shelf, sets, kept) = opening.map_err(|_| StartError::Interrupted)??;
@@ -89,6 +91,7 @@ impl Node {
             identity,
             clock: Clock::default(),
             repo,
+            kubo,
             store,
             net,
             denials,
@@ -129,15 +132,15 @@ impl Node {
 }
 
 /// Opens what lies on disk, off the async threads.
-async fn open(dir: &Path, config: &Config) -> Result<(Arc<Repo>, Jobs), StartError> {
+async fn open(dir: &Path, config: &Config, kubo: Option<Arc<Kubo>>) -> Result<(Arc<Repo>, Jobs), StartError> {
     let (dir, limit) = (dir.to_owned(), config.store.disk.0);
     let opening = tokio::task::spawn_blocking(move || {
         let mut disk = DiskOptions::default();
         if limit > 0 {
             disk.limit = limit;
         }
-        let repo =
-            Repo::open(&dir.join("store"), RepoOptions { disk, backend: None }).map_err(StartError::Repo)?;
+        let backend = kubo.map(|kubo| kubo as Arc<dyn Backend>);
+        let repo = Repo::open(&dir.join("store"), RepoOptions { disk, backend }).map_err(StartError::Repo)?;
         let jobs = Jobs::open(&dir.join("jobs.redb"))?;
         Ok((Arc::new(repo), jobs))
     });
@@ -178,6 +181,22 @@ fn net_config(settings: &Settings, identity: &Identity, dir: &Path) -> Result<Ne
     std::fs::create_dir_all(dir.join("net"))
         .map_err(|source| StartError::Directory { path: dir.join("net"), source })?;
     Ok(net)
+}
+
+/// The Kubo that this node sits beside, if it does. Whether it answers shows when it is needed: it may start later.
+fn kubo(config: &Config, dir: &Path) -> Result<Option<Arc<Kubo>>, StartError> {
+    /// A header of 8 KiB is the most that servers take.
+    const LONGEST: u64 = 8 << 10;
+    let IpfsBackend::Kubo(url) = &config.ipfs.backend else { return Ok(None) };
+    let mut authorization = None;
+    if !config.ipfs.authorization_file.as_os_str().is_empty() {
+        let path = dir.join(&config.ipfs.authorization_file);
+        let text: &mut String = authorization.insert(String::new());
+        let read = std::fs::File::open(&path).and_then(|file| file.take(LONGEST).read_to_string(text));
+        read.map_err(|source| StartError::BackendSecret { path, source })?;
+    }
+    let options = adit_kubo::Options { url: url.clone(), authorization, patience: config.ipfs.patience.0 };
+    Kubo::new(options).map(|kubo| Some(Arc::new(kubo))).map_err(StartError::Backend)
 }
 
 /// The key of a private swarm, if there is one. A relative path begins at the repository.

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a backend that went away in the middle may take to come back before an add or a pin fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often blocks are handed over once more when the keeper then lacks some.
+const RETAKE: u32 = 2;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -61,6 +63,7 @@ impl Repo {
         options: &PinOptions,
     ) -> Result<(), StoreError> {
         let until = Instant::now() + PATIENCE;
+        let mut holes = 0;
         loop {
             let blocks = staged(self.blocks.clone(), *root, options.kind);
             match keeper.take(root, options.kind, blocks).await {
@@ -71,6 +74,8 @@ impl Repo {
                     tracing::debug!(%error, %root, "tried again");
                     tokio::time::sleep(PAUSE).await;
                 }
+                // It may have collected garbage between taking the blocks and pinning them.
+                Err(error) if error.failure == BackendFailure::Incomplete && holes < RETAKE => holes += 1,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Use a setting for this run, such as host.accept=anyone (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Who keeps content: embedded, or kubo=URL of the RPC of a Kubo (short for --set ipfs.backend=…)
+    #[arg(long, value_name = "BACKEND")]
+    ipfs: Option<String>,
     /// Make the node first if there is none
     #[arg(long)]
     init: bool,
@@ -67,7 +70,8 @@ pub(crate) fn daemon(context: &Context, args: Args) -> Result<(), Failure> {
     let repo = context.existing_repo()?;
     let file = ConfigFile::read(&repo.join(FILE_NAME))
         .map_err(|error| Failure::because(Exit::Usage, "cannot read settings", &error))?;
-    let flags = parse_settings(&args.settings)?;
+    let mut flags = parse_settings(&args.settings)?;
+    flags.extend(args.ipfs.map(|backend| ("ipfs.backend".to_owned(), backend)));
     let settings = Settings::resolve(Some(&file), |name| std::env::var(name).ok(), &flags)
         .map_err(|error| Failure::because(Exit::Usage, "cannot use settings", &error))?;
     log_to_stderr(args.log_format)?;

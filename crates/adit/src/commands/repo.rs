@@ -34,6 +34,19 @@ pub(crate) async fn repo(context: &Context, command: Repo) -> Result<u8, Failure
                     out.line(format!("limit   {}", bytes(limit)))?;
                 }
                 out.line(format!("pins    {}", count(stat.pins)))?;
+                if let Some(below) = &stat.backend {
+                    out.line(format!("below   {}", one_line(&below.name)))?;
+                    match (&below.error, below.blocks, below.used, below.pins) {
+                        (Some(error), ..) => out.line(format!("        {}", one_line(error)))?,
+                        (None, Some(blocks), Some(used), Some(pins)) => out.line(format!(
+                            "        {} blocks, {}, {} pins",
+                            count(blocks),
+                            bytes(used),
+                            count(pins)
+                        ))?,
+                        _ => {}
+                    }
+                }
                 stat.leases.iter().try_for_each(|lease| out.line(format!("busy    {}", one_line(lease))))
             })?;
         }
