@@ -3,7 +3,6 @@
 //!
 //! Every transfer is bounded in time and compared byte by byte.
 
-mod beside;
 mod cids;
 mod conformance;
 mod dht;
