@@ -3,6 +3,7 @@
 //!
 //! Every transfer is bounded in time and compared byte by byte.
 
+mod beside;
 mod cids;
 mod conformance;
 mod dht;
