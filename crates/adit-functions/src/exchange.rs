@@ -185,14 +185,12 @@ impl Exchange {
         if let Err(broken) = self.send(&ToFunction::Request(Box::new(request))).await {
             return self.refuse(broken);
         }
-        let part = loop {
-            match self.next_part().await {
-                Ok(part) if part.head.is_none() && part.done.is_none() => {
-                    return self.fail("a body without a head");
-                }
-                Ok(part) => break part,
-                Err(broken) => return self.refuse(broken),
+        let part = match self.next_part().await {
+            Ok(part) if part.head.is_none() && part.done.is_none() => {
+                return self.fail("a body without a head");
             }
+            Ok(part) => part,
+            Err(broken) => return self.refuse(broken),
         };
         let Part { head, piece, done } = part;
         let Some(head) = head else {

@@ -15,7 +15,11 @@ use super::giving::{Kept, Table};
 use super::set::Set;
 
 const SETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("sets-1");
-const KEPT: TableDefinition<(&[u8], &[u8]), (&[u8], u64, u64)> = TableDefinition::new("kept-1");
+const KEPT: TableDefinition<KeptKey, KeptRow> = TableDefinition::new("kept-1");
+/// Root and node.
+type KeptKey = (&'static [u8], &'static [u8]);
+/// Account, bytes, until.
+type KeptRow = (&'static [u8], u64, u64);
 const VERSION: u8 = 1;
 const CACHE_BYTES: usize = 1 << 20;
 
