@@ -194,6 +194,8 @@ fn cargo_packages(folder: &Path, triple: &str, prefix: &str, target: &Path) -> R
             format!("--remap-path-prefix={sysroot}=/rust"),
         ];
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_TARGET_DIR", &output);
+        // Built in increments, a program has other bytes.
+        cargo.env("CARGO_INCREMENTAL", "0");
         run_command(&mut cargo)?;
         fs::copy(
             output.join(triple).join("release").join(format!("{name}.wasm")),

@@ -66,11 +66,13 @@ impl Allowed {
         if head.authority.contains('@') || authority.host().is_empty() || !head.target.starts_with('/') {
             return Err(Trouble::InvalidTarget);
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| Trouble::InvalidTarget)?,
-            None if head.https => 443,
-            None => 80,
-        };
+        // Not by `Authority::port`, to which a port that is no number is none.
+        let port =
+            match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
+                Some(port) => port.parse().map_err(|_| Trouble::InvalidTarget)?,
+                None if head.https => 443,
+                None => 80,
+            };
         let host = authority.host().to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host);
         let listed = |rules: &[HostRule]| rules.iter().any(|rule| rule.allows(host, port));
