@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use adit_net::bitswap::{Outside, OutsideError, OutsideFinder};
 use adit_net::{Net, Scope};
-use adit_retrieval::{Ask, Client, Endpoint, Gateway, InvalidEndpoint, Limits, Router, Tally, Trust};
+use adit_retrieval::{
+    Ask, Client, Endpoint, Gateway, Holdings, InvalidEndpoint, Limits, Router, Tally, Trust,
+};
+use adit_store::Backend;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
 use parking_lot::Mutex;
 
-use crate::config::RetrievalConfig;
+use crate::config::{Config, IpfsBackend};
 
 /// Gateways from records that are remembered.
 const REMEMBERED: usize = 256;
@@ -32,6 +35,8 @@ pub struct BadGateway {
 /// All gateways that this node knows.
 #[derive(Clone)]
 pub(crate) struct Gateways {
+    /// The one whose blocks are this node's blocks.
+    below: Option<Holdings>,
     named: Vec<Arc<Gateway>>,
     finder: Arc<Finder>,
 }
@@ -46,7 +51,15 @@ struct Finder {
 
 impl Gateways {
     /// Those of the settings. Nothing is connected yet.
-    pub(crate) fn new(config: &RetrievalConfig, scope: Scope) -> Result<Self, BadGateway> {
+    pub(crate) fn new(config: &Config, scope: Scope) -> Result<Self, BadGateway> {
+        let below = match &config.ipfs.backend {
+            IpfsBackend::Embedded | IpfsBackend::Kubo(_) => None,
+            IpfsBackend::Gateway(url) => {
+                let bad = |source| BadGateway { key: "ipfs.backend", source };
+                Some(Holdings::new(url.parse().map_err(bad)?))
+            }
+        };
+        let config = &config.retrieval;
         let client = Client::new(Limits::default());
         let named = endpoints("retrieval.gateways", &config.gateways)?;
         let named = named.map(|at| Arc::new(Gateway::new(&client, at, Trust::Operator))).collect();
@@ -54,7 +67,12 @@ impl Gateways {
         let routers = routers.map(|at| Router::new(&client, at)).collect();
         let trust = if scope == Scope::Local { Trust::Operator } else { Trust::Stranger };
         let finder = Finder { client, routers, trust, found: Mutex::default() };
-        Ok(Self { named, finder: Arc::new(finder) })
+        Ok(Self { below, named, finder: Arc::new(finder) })
+    }
+
+    /// What lies below this node's repo, if it is a gateway.
+    pub(crate) fn below(&self) -> Option<Arc<dyn Backend>> {
+        self.below.clone().map(|holdings| Arc::new(holdings) as Arc<dyn Backend>)
     }
 
     /// Lets the sessions of this network ask them.
@@ -70,6 +88,12 @@ impl Gateways {
     /// What came from each that the operator named, and from all others together.
     pub(crate) fn tallies(&self) -> Vec<Tally> {
         let mut tallies: Vec<Tally> = self.named.iter().map(|gateway| gateway.tally()).collect();
+        if let Some(below) = self.below.as_ref().map(Holdings::tally) {
+            match tallies.iter_mut().find(|tally| tally.gateway == below.gateway) {
+                Some(same) => same.add(&below),
+                None => tallies.push(below),
+            }
+        }
         if !self.finder.routers.is_empty() {
             let mut all = Tally { gateway: "found".into(), ..Tally::default() };
             for gateway in self.finder.found.lock().values() {
@@ -159,14 +183,15 @@ mod tests {
 
     #[test]
     fn settings_that_name_no_gateway_say_so() {
-        let config = RetrievalConfig { gateways: vec!["example.org".into()], ..Default::default() };
+        let mut config = Config::default();
+        config.retrieval.gateways = vec!["example.org".into()];
         let error = Gateways::new(&config, Scope::Internet).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("retrieval.gateways"), "{error}");
     }
 
     #[test]
     fn what_a_found_gateway_was_like_is_remembered_within_bounds() {
-        let gateways = Gateways::new(&RetrievalConfig::default(), Scope::Internet).unwrap();
+        let gateways = Gateways::new(&Config::default(), Scope::Internet).unwrap();
         let at = |n: usize| format!("http://g{n}.example").parse::<Endpoint>().unwrap();
         let first = gateways.finder.gateway(at(0));
         assert!(Arc::ptr_eq(&first, &gateways.finder.gateway(at(0))));

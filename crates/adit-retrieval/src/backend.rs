@@ -9,7 +9,8 @@ use cid::Cid;
 
 use crate::{FetchError, Holdings};
 
-/// How long a reader waits for a gateway that is being restarted.
+/// How long readers wait for a gateway that is being restarted: from when it was away first, so that a file of many
+/// blocks waits for it once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -23,11 +24,13 @@ impl Backend for Holdings {
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BackendError> {
-        let until = Instant::now() + PATIENCE;
         loop {
-            match Holdings::get(self, cid).await {
+            let result = Holdings::get(self, cid).await;
+            let now = Instant::now();
+            let away = self.away_since(!result.as_ref().is_err_and(may_pass), now);
+            match result {
                 Ok(got) => return Ok(got),
-                Err(error) if may_pass(&error) && Instant::now() + PAUSE < until => {
+                Err(error) if may_pass(&error) && now + PAUSE < away + PATIENCE => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Ok(self.without(cid, &error)),

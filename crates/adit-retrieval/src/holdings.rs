@@ -38,6 +38,8 @@ struct Inner {
     gateway: Gateway,
     slots: Semaphore,
     known: Mutex<LruCache<[u8; 32], (Instant, Known)>>,
+    /// Since when it cannot be asked.
+    away: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +69,21 @@ impl Holdings {
         let gateway = Gateway::new(client, endpoint, Trust::Operator);
         let slots = Semaphore::new(client.limits.parallel);
         let known = Mutex::new(LruCache::new(REMEMBERED));
-        Self { inner: Arc::new(Inner { label, gateway, slots, known }) }
+        Self { inner: Arc::new(Inner { label, gateway, slots, known, away: Mutex::default() }) }
     }
 
     /// What came from it so far.
     pub fn tally(&self) -> Tally {
         self.inner.gateway.tally()
+    }
+
+    /// Notes how asking it went; since when it has not gone well.
+    pub(crate) fn away_since(&self, answered: bool, now: Instant) -> Instant {
+        let mut away = self.inner.away.lock();
+        if answered {
+            *away = None;
+        }
+        if answered { now } else { *away.get_or_insert(now) }
     }
 
     pub(crate) fn label(&self) -> &str {

@@ -240,7 +240,7 @@ settings! {
     "pins.check" => pins.check: "how often they are asked to go on and to show that they have them";
     "pins.grace" => pins.grace: "how long one may not answer before another node takes its place";
     "store.disk" => store.disk: "disk space for blocks; 0: all that is free";
-    "ipfs.backend" => ipfs.backend: "who keeps content: embedded (this node's store) or kubo=URL (that Kubo, by its RPC)";
+    "ipfs.backend" => ipfs.backend: "who keeps content: embedded (this node's store), kubo=URL (that Kubo, by its RPC), or gateway=URL (this node's store beside what that gateway holds)";
     "ipfs.authorization-file" => ipfs.authorization_file: "file with the Authorization header that the backend wants; empty: none";
     "ipfs.patience" => ipfs.patience: "how long the backend may be away or silent before what needs it fails";
     "deny.files" => deny.files: "denylists (IPIP-383) or folders of .deny files; read again when they change";

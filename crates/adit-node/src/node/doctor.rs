@@ -7,6 +7,7 @@ use adit_model::Accept;
 use adit_net::{Multiaddr, Reach};
 
 use super::shared::Shared;
+use crate::config::IpfsBackend;
 use crate::view::{Check, EnclaveStatus, Verdict};
 
 /// Free disk space below which results may soon not be stored.
@@ -191,7 +192,11 @@ async fn disk(shared: &Shared) -> Check {
 /// The Kubo that this node sits beside.
 async fn backend(shared: &Shared) -> Check {
     let Some(kubo) = &shared.kubo else {
-        return check("ipfs", Verdict::Ok, "content is kept by this node itself", None);
+        let found = match &shared.config().ipfs.backend {
+            IpfsBackend::Gateway(url) => format!("content is kept by this node, beside what {url} holds"),
+            IpfsBackend::Embedded | IpfsBackend::Kubo(_) => "content is kept by this node itself".to_owned(),
+        };
+        return check("ipfs", Verdict::Ok, found, None);
     };
     let name = adit_store::Backend::name(&**kubo);
     match kubo.version().await {

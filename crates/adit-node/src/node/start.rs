@@ -52,9 +52,10 @@ impl Node {
         let giving = Giving::new(&config, identity.account_id())?;
         let origin = enclave::Origin::of(&config.enclave)?;
         let net_config = net_config(&settings, &identity, dir)?;
-        let gateways = Gateways::new(&config.retrieval, net_config.scope)?;
+        let gateways = Gateways::new(&config, net_config.scope)?;
         let kubo = kubo(&config, dir)?;
-        let (repo, jobs) = open(dir, &config, kubo.clone()).await?;
+        let backend = kubo.clone().map(|kubo| kubo as Arc<dyn Backend>).or_else(|| gateways.below());
+        let (repo, jobs) = open(dir, &config, backend).await?;
         let file = dir.join("replicas.redb");
         let opening = tokio::task::spawn_blocking(move || Shelf::open(&file)).await;
         let (shelf, sets, kept) = opening.map_err(|_| StartError::Interrupted)??;
@@ -132,14 +133,17 @@ impl Node {
 }
 
 /// Opens what lies on disk, off the async threads.
-async fn open(dir: &Path, config: &Config, kubo: Option<Arc<Kubo>>) -> Result<(Arc<Repo>, Jobs), StartError> {
+async fn open(
+    dir: &Path,
+    config: &Config,
+    backend: Option<Arc<dyn Backend>>,
+) -> Result<(Arc<Repo>, Jobs), StartError> {
     let (dir, limit) = (dir.to_owned(), config.store.disk.0);
     let opening = tokio::task::spawn_blocking(move || {
         let mut disk = DiskOptions::default();
         if limit > 0 {
             disk.limit = limit;
         }
-        let backend = kubo.map(|kubo| kubo as Arc<dyn Backend>);
         let repo = Repo::open(&dir.join("store"), RepoOptions { disk, backend }).map_err(StartError::Repo)?;
         let jobs = Jobs::open(&dir.join("jobs.redb"))?;
         Ok((Arc::new(repo), jobs))

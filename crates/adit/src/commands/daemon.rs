@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Use a setting for this run, such as host.accept=anyone (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Who keeps content: embedded, or kubo=URL of the RPC of a Kubo (short for --set ipfs.backend=…)
+    /// Who keeps content: embedded, kubo=URL (its RPC), or gateway=URL to read from (short for --set ipfs.backend=…)
     #[arg(long, value_name = "BACKEND")]
     ipfs: Option<String>,
     /// Make the node first if there is none

@@ -1,7 +1,7 @@
-//! Fetching from gateways over HTTP: Kubo's, another node's, a liar's; alone and beside peers.
+//! Fetching from gateways over HTTP: Kubo's, another node's, a liar's; alone, beside peers, and as the node's own store.
 
 use super::{adit_cat, assert_same, kubo, over};
-use crate::{noise, programs};
+use crate::{guest, noise, programs};
 use adit_tests::{Kubo, Node, eventually};
 use anyhow::{Context, Result};
 use std::{
@@ -149,5 +149,49 @@ fn a_lying_gateway_beside_an_honest_peer_is_named_and_left_alone() -> Result<()>
     // As many as it was asked for at once before the first answer.
     assert!((1..=8).contains(&lies) && bytes == 0, "{lies} lies, {bytes} bytes");
     assert!(node.log().contains(&liar), "the log names it:\n{}", node.log());
+    Ok(())
+}
+
+/// What an operator's gateway holds is what the node has: placement, jobs and peers see no difference, and there is no
+/// second copy.
+#[test]
+fn a_gateway_below_the_node_gives_jobs_their_data() -> Result<()> {
+    let Some(program) = kubo()? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("file");
+    let content = noise(20_000_000, 54);
+    fs::write(&path, &content)?;
+    let mut server = server(&program)?;
+    let cid = server.add(&path, &["--cid-version=1", "--raw-leaves"])?;
+    let below = format!("gateway={}", server.gateway()?);
+    let host = Node::start(&programs(), &[("ipfs.backend", &below)])?;
+    let other = Node::start(&programs(), &[("swarm.bootstrap", &host.addresses()?.join(","))])?;
+    eventually("they know each other", Duration::from_secs(30), || {
+        let known = other.json(&["node", "ls"])?;
+        Ok(known.as_array().is_some_and(|nodes| !nodes.is_empty()).then_some(()))
+    })?;
+    let reply = other.json(&["run", &guest("lines"), "--in", &format!("/in/data={cid}")])?;
+    assert_eq!(reply["job"]["host"], host.peer_id()?.as_str(), "{reply}");
+    let stats = &reply["job"]["stats"];
+    assert!(stats["bytes_read"].as_u64() >= Some(20_000_000), "{stats}");
+    assert!(stats["bytes_moved"].as_u64() < Some(1_000_000), "{stats}");
+    let used = host.json(&["repo", "stat"])?["used"].as_u64().context("used")?;
+    assert!(used < 4_000_000, "no second copy: {used}");
+
+    // Peers get it here, too.
+    assert_same(&adit_cat(&other, &cid, 60)?, &content, "through the node over the gateway");
+
+    // What is added or pinned lies on the node's own disk, and survives the gateway.
+    let own = folder.path().join("own");
+    fs::write(&own, noise(1_000_000, 55))?;
+    let added = host.add(&own)?;
+    fs::write(&own, noise(1_000_000, 56))?;
+    let pinned = server.add(&own, &["--cid-version=1", "--raw-leaves"])?;
+    host.adit(&["pin", "add", &pinned])?.expect(0)?;
+    server.kill()?;
+    assert_same(&adit_cat(&host, &added, 60)?, &noise(1_000_000, 55), "its own");
+    assert_same(&adit_cat(&host, &pinned, 60)?, &noise(1_000_000, 56), "what it pinned");
+    // And what was the gateway's comes from whoever has it.
+    assert_same(&adit_cat(&host, &cid, 60)?, &content, "from a peer, the gateway being gone");
     Ok(())
 }
