@@ -1,47 +1,36 @@
 //! This node as an owner: sees to it that what shall have several copies has them.
 //!
 //! One task looks at every set every moment, asks its state machine what to do, and gives that to a task of its own; a
-//! set is worked on by one task at a time. What changed is on disk before anybody is told.
+//! set is worked on by one task at a time. What changed is on disk before anybody is told. `keepers` holds what is said
+//! to a keeper, `place` how new ones are found.
+
+mod keepers;
+mod place;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_model::{KeepOrder, NodeId, Signed};
-use adit_net::{JobStream, Multiaddr, peer_of};
+use adit_model::NodeId;
 use adit_store::StoreError;
 use cid::Cid;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
-use rand::RngExt as _;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::Node;
 use super::shared::Shared;
-use super::{Node, discovery, keeper};
 use crate::clock::{unix_ms, unix_seconds};
-use crate::host::RefusalKind;
-use crate::placement::Candidate;
-use crate::replicas::message::{FromKeeper, FromOwner};
-use crate::replicas::rank::{self, Area, Offer, Stand};
 use crate::replicas::set::{Rules, Set, Step};
 use crate::replicas::shelf::{Shelf, ShelfError};
 use crate::replicas::view::ReplicasView;
 use crate::replicas::{KEPT_PREFIX, MOST_COPIES, MOST_SETS};
+use keepers::{Trouble, let_go, renew};
 
 /// Sets that are worked on at a time; it keeps below what one keeper fetches at a time for one owner.
 const AT_A_TIME: usize = 4;
-/// Nodes asked for an offer in one round, the nearest.
-const ASKED: usize = 64;
-/// How long one may take to be reached and to make an offer.
-const OFFER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a keeper may be silent while it fetches: it is to say something every two seconds.
-const WORD_PATIENCE: Duration = Duration::from_secs(20);
-/// How long it may fetch without getting any further.
-const STALLED: Duration = Duration::from_secs(60);
 /// How long whoever asks for copies waits to hear how it went. Placing goes on after that.
 const ANSWER: Duration = Duration::from_secs(15 * 60);
-/// Where a random walk for a block to be shown ends at the latest.
-const DEEPEST: usize = 64;
 
 /// What this node has copied to others.
 #[derive(Debug)]
@@ -299,7 +288,7 @@ async fn work_on(shared: &Arc<Shared>, root: Cid, steps: Vec<Step>) -> Result<()
         replicas.save(&root).await?;
     }
     if let Some(count) = place {
-        place_copies(shared, root, count, &rules).await?;
+        place::place_copies(shared, root, count, &rules).await?;
         replicas.change(&root, |set| set.round_ended(unix_ms(), &rules));
     }
     let done = {
@@ -322,228 +311,4 @@ async fn let_all_go(shared: &Arc<Shared>, root: Cid) -> Result<(), ReplicateErro
         }
     }
     shared.replicas.forget(root).await
-}
-
-/// Why a keeper is of no help.
-#[derive(Debug)]
-enum Trouble {
-    /// It could not be asked, or can't answer now.
-    Silent(String),
-    /// It does not keep the content.
-    No(String),
-}
-
-fn silent(reason: impl std::fmt::Display) -> Trouble {
-    Trouble::Silent(reason.to_string())
-}
-
-/// A stream to a node, with an answer expected soon.
-struct Talk(JobStream);
-
-impl Talk {
-    async fn open(shared: &Shared, node: NodeId) -> Result<Self, Trouble> {
-        let opening = tokio::time::timeout(OFFER_PATIENCE, shared.net.open_keep(peer_of(&node)));
-        Ok(Talk(opening.await.map_err(|_| silent("it cannot be reached"))?.map_err(silent)?))
-    }
-
-    async fn say(&mut self, message: &FromOwner) -> Result<FromKeeper, Trouble> {
-        self.0.send(&message.encode()).await.map_err(silent)?;
-        self.next(OFFER_PATIENCE).await
-    }
-
-    async fn next(&mut self, patience: Duration) -> Result<FromKeeper, Trouble> {
-        let received = tokio::time::timeout(patience, self.0.recv()).await;
-        let bytes = received.map_err(|_| silent("it does not answer"))?.map_err(silent)?;
-        let message =
-            FromKeeper::decode(&bytes.ok_or_else(|| silent("it ended the stream"))?).map_err(silent)?;
-        match message {
-            FromKeeper::Refuse(refusal) => {
-                let later =
-                    matches!(refusal.kind, RefusalKind::Busy | RefusalKind::Draining | RefusalKind::Disk);
-                Err(if later { Trouble::Silent(refusal.detail) } else { Trouble::No(refusal.detail) })
-            }
-            other => Ok(other),
-        }
-    }
-
-    /// Has it keep the root; gives until when.
-    async fn keep(&mut self, shared: &Shared, root: Cid, node: NodeId) -> Result<u64, Trouble> {
-        let sets = shared.replicas.sets.lock().get(&root).map(|entry| (entry.set.bytes, entry.set.blocks));
-        let (bytes, blocks) = sets.ok_or_else(|| silent("it is no longer wanted"))?;
-        let lease = shared.config().pins.lease.0;
-        let order = KeepOrder {
-            root,
-            bytes,
-            blocks,
-            owner: shared.me(),
-            keeper: node,
-            account: shared.account(),
-            until: (unix_ms() + lease.as_millis() as u64).div_ceil(1000),
-        };
-        let longest = order.until;
-        let order = Signed::sign(order, &shared.identity.account).map_err(silent)?;
-        let mut answer = self.say(&FromOwner::Keep { order: order.block().to_vec() }).await?;
-        let mut progress = (0, tokio::time::Instant::now());
-        loop {
-            match answer {
-                FromKeeper::Kept { until } => return Ok(until.min(longest)),
-                FromKeeper::Working { bytes } if bytes > progress.0 => {
-                    progress = (bytes, tokio::time::Instant::now());
-                }
-                FromKeeper::Working { .. } if progress.1.elapsed() < STALLED => {}
-                FromKeeper::Working { .. } => return Err(silent("it gets no further")),
-                _ => return Err(silent("it broke the protocol")),
-            }
-            answer = self.next(WORD_PATIENCE).await?;
-        }
-    }
-
-    /// Has it show that it has one block of the root's, taken by chance.
-    async fn check(&mut self, shared: &Shared, root: Cid) -> Result<(), Trouble> {
-        let Some((block, data)) = any_block(shared, root).await.map_err(silent)? else { return Ok(()) };
-        let nonce = rand::random();
-        match self.say(&FromOwner::Check { root, block, nonce }).await? {
-            FromKeeper::Proof { hash } if hash == keeper::proof(&nonce, &data) => Ok(()),
-            FromKeeper::Proof { .. } => Err(Trouble::No(format!("it could not show {block}"))),
-            _ => Err(silent("it broke the protocol")),
-        }
-    }
-}
-
-async fn renew(shared: &Shared, root: Cid, node: NodeId) -> Result<Option<u64>, Trouble> {
-    let mut talk = Talk::open(shared, node).await?;
-    // First the proof: a renewal would make one who has lost it fetch it again, and nobody would hear of it.
-    talk.check(shared, root).await?;
-    let until = talk.keep(shared, root, node).await?;
-    let _ = talk.0.finish().await;
-    Ok(Some(until))
-}
-
-async fn let_go(shared: &Shared, root: Cid, node: NodeId) -> Result<Option<u64>, Trouble> {
-    let mut talk = Talk::open(shared, node).await?;
-    match talk.say(&FromOwner::Release { root }).await? {
-        FromKeeper::Released => {
-            let _ = talk.0.finish().await;
-            Ok(None)
-        }
-        _ => Err(silent("it broke the protocol")),
-    }
-}
-
-/// A block below the root: at each one on the way down, a link is taken by chance. `None` where this node lacks it.
-async fn any_block(shared: &Shared, root: Cid) -> Result<Option<(Cid, bytes::Bytes)>, StoreError> {
-    let mut cid = root;
-    for _ in 0..DEEPEST {
-        let Some(data) = shared.store.get(&cid).await? else { return Ok(None) };
-        let links = adit_unixfs::links(&cid, &data).unwrap_or_default();
-        // One in eight ends here although it could go on, so that inner blocks are shown too.
-        if links.is_empty() || rand::rng().random_range(0..8) == 0 {
-            return Ok(Some((cid, data)));
-        }
-        cid = links[rand::rng().random_range(0..links.len())];
-    }
-    Ok(None)
-}
-
-/// Finds keepers: asks those known, ranks those who offer, and has as many as are missing fetch at the same time; when
-/// one fails the next is asked.
-async fn place_copies(
-    shared: &Arc<Shared>,
-    root: Cid,
-    count: usize,
-    rules: &Rules,
-) -> Result<(), ReplicateError> {
-    let replicas = &shared.replicas;
-    let now = unix_ms();
-    let Some((bytes, keepers)) = replicas.sets.lock().get(&root).map(|entry| {
-        let standing = entry.set.keepers.iter().filter(|keeper| !keeper.gone);
-        (entry.set.bytes, standing.map(|keeper| keeper.node).collect::<Vec<_>>())
-    }) else {
-        return Ok(());
-    };
-    let mut candidates: Vec<Candidate> = discovery::known(shared).into_values().collect();
-    candidates.retain(|c| c.node != shared.me());
-    {
-        let sets = replicas.sets.lock();
-        candidates.retain(|c| sets.get(&root).is_some_and(|entry| entry.set.may_ask(&c.node, now, rules)));
-    }
-    candidates.sort_by_key(|candidate| (candidate.rtt_us.unwrap_or(u64::MAX), candidate.node));
-    candidates.truncate(ASKED);
-    let asked = candidates.into_iter().map(|candidate| async move {
-        let asked = tokio::time::timeout(OFFER_PATIENCE, ask(shared, root, bytes, &candidate)).await;
-        (candidate.node, asked.unwrap_or_else(|_| Err(silent("it does not answer"))))
-    });
-    let mut offers = Vec::new();
-    for (node, answer) in futures::future::join_all(asked).await {
-        match answer {
-            Ok(offer) => offers.push(offer),
-            Err(Trouble::Silent(reason) | Trouble::No(reason)) => {
-                replicas.change(&root, |set| set.refused(node, &reason, unix_ms()));
-            }
-        }
-    }
-    let mut taken: Vec<Stand> = keepers.iter().map(|node| stand(shared, node)).collect();
-    taken.push(own_stand(shared));
-    let (everybody, order) =
-        (offers.iter().map(|o| o.node).collect::<Vec<_>>(), rank::order(offers, &taken, bytes));
-    for node in everybody.iter().filter(|node| !order.contains(node)) {
-        replicas.change(&root, |set| set.refused(*node, "it has too little room", unix_ms()));
-    }
-    let mut next = order.into_iter();
-    let place = |node: NodeId| async move {
-        let mut talk = match Talk::open(shared, node).await {
-            Ok(talk) => talk,
-            Err(trouble) => return (node, Err(trouble)),
-        };
-        let kept = talk.keep(shared, root, node).await;
-        let _ = talk.0.finish().await;
-        (node, kept)
-    };
-    let mut placing: FuturesUnordered<_> = next.by_ref().take(count).map(place).collect();
-    while let Some((node, kept)) = placing.next().await {
-        match kept {
-            Ok(until) => {
-                replicas.change(&root, |set| set.placed(node, until, unix_ms()));
-                replicas.save(&root).await?;
-                tracing::info!(%root, %node, "a copy is placed");
-            }
-            Err(Trouble::Silent(reason) | Trouble::No(reason)) => {
-                tracing::info!(%root, %node, reason, "a copy is not placed");
-                replicas.change(&root, |set| set.refused(node, &reason, unix_ms()));
-                placing.extend(next.next().map(place));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn ask(shared: &Shared, root: Cid, bytes: u64, candidate: &Candidate) -> Result<Offer, Trouble> {
-    let mut talk = Talk::open(shared, candidate.node).await?;
-    let question = FromOwner::Ask { root, bytes, account: shared.account() };
-    match talk.say(&question).await? {
-        FromKeeper::Offer { free, have } => {
-            let _ = talk.0.finish().await;
-            let node = candidate.node;
-            Ok(Offer { node, stand: stand(shared, &node), rtt_us: candidate.rtt_us, free, have })
-        }
-        _ => Err(silent("it broke the protocol")),
-    }
-}
-
-fn stand(shared: &Shared, node: &NodeId) -> Stand {
-    let peer = peer_of(node);
-    let operator = shared.net.advertisement(&peer).map(|advert| advert.body().operator);
-    let addresses = shared.net.peer(&peer).map(|info| info.addrs).unwrap_or_default();
-    // Those that worked come first; the rest is only what the peer says.
-    Stand { operator, areas: areas(addresses.iter().take(2)) }
-}
-
-fn own_stand(shared: &Shared) -> Stand {
-    Stand { operator: Some(shared.account()), areas: areas(shared.net.external_addrs().iter()) }
-}
-
-fn areas<'a>(addresses: impl Iterator<Item = &'a Multiaddr>) -> Vec<Area> {
-    // Of the text, because the address's own parts are libp2p's, which only the network crate names.
-    let ip = |address: &Multiaddr| address.to_string().split('/').nth(2).and_then(|ip| ip.parse().ok());
-    addresses.filter_map(ip).filter_map(Area::of).collect()
 }
