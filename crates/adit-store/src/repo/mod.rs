@@ -9,6 +9,7 @@ mod keep;
 mod lease;
 mod lock;
 mod mark;
+mod migrate;
 mod pin;
 mod pins;
 mod verify;
@@ -99,15 +100,17 @@ pub struct Repo {
 
 impl Repo {
     /// Opens the repo in `dir`, or makes one. Blocking: after a crash it reads what was not
-    /// indexed yet, well under a second's worth.
+    /// indexed yet, well under a second's worth. A repo of an earlier format is upgraded.
     ///
     /// # Errors
     /// [`LockError::InUse`] while another process has it open.
     pub fn open(dir: &Path, options: RepoOptions) -> Result<Self, OpenError> {
-        let lock = DirectoryLock::take(dir)?;
-        let medium = OsMedium::new(dir).map_err(StoreError::io("make the repo's directory"))?;
-        let ballast = Ballast::in_dir(dir);
-        Ok(Self::open_on(Arc::new(medium), options, ballast, Some(lock))?)
+        let medium = || -> Result<Arc<dyn Medium>, StoreError> {
+            Ok(Arc::new(OsMedium::new(dir).map_err(StoreError::io("make the repo's directory"))?))
+        };
+        let upgrade = |from| -> Result<(), OpenError> { Ok(migrate::upgrade(&medium()?, from)?) };
+        let lock = DirectoryLock::take(dir, upgrade)?;
+        Ok(Self::open_on(medium()?, options, Ballast::in_dir(dir), Some(lock))?)
     }
 
     fn open_on(

@@ -12,9 +12,12 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::{StoreError, disk::Medium};
 
 const NAME: &str = "pins.redb";
-/// (binary CID, name) → (kind, created, expires; both in Unix seconds, 0 for never). Of the kind, bit 0 is
-/// set for a direct pin and bit 1 for one that the backend keeps.
-const PINS: TableDefinition<(&[u8], &str), (u8, u64, u64)> = TableDefinition::new("pins-1");
+/// (binary CID, name) → (kind, keeper, created, expires; both in Unix seconds, 0 for never). The kind is 1 for a direct
+/// pin; the keeper is 1 where the backend keeps the blocks.
+const PINS: TableDefinition<(&[u8], &str), (u8, u8, u64, u64)> = TableDefinition::new("pins-2");
+/// The same in format 1. Of the kind, bit 0 is set for a direct pin, and bit 1, which its first programs did not know, for
+/// one that the backend keeps.
+const PINS_1: TableDefinition<(&[u8], &str), (u8, u64, u64)> = TableDefinition::new("pins-1");
 const CACHE: usize = 1 << 20;
 
 /// What a pin covers.
@@ -66,8 +69,7 @@ impl Pins {
                 PinKind::Recursive => 0,
                 PinKind::Direct => 1,
             };
-            let kind = kind | (u8::from(pin.in_backend) << 1);
-            let row = (kind, pin.created, pin.expires.unwrap_or(0));
+            let row = (kind, u8::from(pin.in_backend), pin.created, pin.expires.unwrap_or(0));
             write.open_table(PINS)?.insert((&pin.cid.to_bytes()[..], &pin.name[..]), row)?;
             write.commit()?;
             Ok::<_, redb::Error>(())
@@ -124,11 +126,11 @@ impl Pins {
                 if root.is_some_and(|root| root != bytes) {
                     break;
                 }
-                let (kind, created, expires) = value.value();
+                let (kind, keeper, created, expires) = value.value();
                 // Only CIDs were ever written; a row that is none is not ours to interpret.
                 let Ok(cid) = Cid::try_from(bytes) else { continue };
-                let in_backend = kind & 2 != 0;
-                let kind = if kind & 1 == 1 { PinKind::Direct } else { PinKind::Recursive };
+                let in_backend = keeper != 0;
+                let kind = if kind == 1 { PinKind::Direct } else { PinKind::Recursive };
                 let expires = (expires != 0).then_some(expires);
                 pins.push(Pin { cid, kind, name: name.to_owned(), created, expires, in_backend });
             }
@@ -136,6 +138,27 @@ impl Pins {
         };
         collect().map_err(StoreError::index("read the pins"))
     }
+}
+
+/// From format 1 to 2: who keeps what a pin covers stands in a column of its own.
+pub(super) fn name_keepers(medium: &Arc<dyn Medium>) -> Result<(), StoreError> {
+    let upgrade = || {
+        let database = medium.open_database(NAME, CACHE)?;
+        let write = database.begin_write()?;
+        {
+            let old = write.open_table(PINS_1)?;
+            let mut new = write.open_table(PINS)?;
+            for row in old.iter()? {
+                let (key, value) = row?;
+                let (kind, created, expires) = value.value();
+                new.insert(key.value(), (kind & 1, (kind >> 1) & 1, created, expires))?;
+            }
+        }
+        write.delete_table(PINS_1)?;
+        write.commit()?;
+        Ok::<_, redb::Error>(())
+    };
+    upgrade().map_err(StoreError::index("upgrade the pins"))
 }
 
 impl Pin {

@@ -100,9 +100,9 @@ async fn a_second_process_is_told_who_has_the_repo() {
 async fn other_formats_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    std::fs::write(dir.path().join("format"), "adit-store 2\n").unwrap();
+    std::fs::write(dir.path().join("format"), "adit-store 3\n").unwrap();
     let error = Repo::open(dir.path(), RepoOptions::default()).unwrap_err();
-    assert!(matches!(error, OpenError::Lock(LockError::Newer { found: 2, .. })), "{error}");
+    assert!(matches!(error, OpenError::Lock(LockError::Newer { found: 3, .. })), "{error}");
     std::fs::write(dir.path().join("format"), "something else").unwrap();
     let error = Repo::open(dir.path(), RepoOptions::default()).unwrap_err();
     assert!(matches!(error, OpenError::Lock(LockError::NotARepo { .. })), "{error}");

@@ -2,8 +2,8 @@
 
 use crate::{noise, programs};
 use adit_tests::Node;
-use anyhow::Result;
-use std::{fs, os::unix::fs::symlink};
+use anyhow::{Context, Result};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 #[test]
 fn a_file_comes_back_as_it_went_in() -> Result<()> {
@@ -105,5 +105,44 @@ fn mistakes_are_told_apart_by_their_exit_codes() -> Result<()> {
     let offline = node.adit(&["cat", &cid])?;
     assert_eq!(offline.code, 4, "{}", offline.stderr);
     assert!(offline.stderr.contains("adit daemon"), "says what to do: {}", offline.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_node_upgrades_a_repo_of_an_earlier_format_and_loses_nothing() -> Result<()> {
+    let mut node = Node::start(&programs(), &[])?;
+    node.stop()?;
+    let store = node.repository().join("store");
+    fs::remove_dir_all(&store)?;
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../adit-store/tests/fixtures/repo-1");
+    for name in ["", "segments"] {
+        fs::create_dir(store.join(name))?;
+        for entry in fs::read_dir(Path::new(fixture).join(name))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::copy(entry.path(), store.join(name).join(entry.file_name()))?;
+            }
+        }
+    }
+    node.launch()?;
+    let stat = node.json(&["repo", "stat"])?;
+    assert_eq!(
+        (&stat["format"], &stat["pins"], &stat["blocks"]),
+        (&2.into(), &2.into(), &3.into()),
+        "{stat}"
+    );
+    node.adit(&["repo", "gc"])?.expect(0)?;
+    node.stop()?;
+    node.launch()?;
+    let pins = node.json(&["pin", "ls"])?;
+    let pins = pins.as_array().context("a list")?;
+    assert_eq!(pins.len(), 2, "{pins:?}");
+    let sizes = pins.iter().map(|pin| {
+        let cid = pin["cid"].as_str().context("a CID")?;
+        Ok(node.adit(&["cat", cid])?.expect(0)?.stdout.len())
+    });
+    let mut sizes = sizes.collect::<Result<Vec<_>>>()?;
+    sizes.sort_unstable();
+    assert_eq!(sizes, [28, 600_000]);
     Ok(())
 }
