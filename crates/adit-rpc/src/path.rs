@@ -1,5 +1,7 @@
-//! Paths as arguments: `CID/…`, `/ipfs/CID/…`, `/ipld/CID/…`, through directories and through IPLD values.
+//! Paths as arguments: `CID/…`, `/ipfs/CID/…`, `/ipld/CID/…`, `/ipns/NAME/…`, through directories and through IPLD
+//! values.
 
+use crate::commands::Node as Served;
 use crate::error::{RpcError, api};
 use adit_api::{ApiError, Code};
 use adit_store::BlockSource;
@@ -58,15 +60,23 @@ fn parse(text: &str) -> Result<(IpfsPath, bool), RpcError> {
     Ok((path, raw))
 }
 
-/// Follows a path to a block and to what stands in it.
-pub(crate) async fn resolve(source: &dyn BlockSource, text: &str) -> Result<Resolved, RpcError> {
+/// Follows a path to a block and to what stands in it; a name first to what it stands for.
+pub(crate) async fn resolve(node: &Served, text: &str) -> Result<Resolved, RpcError> {
+    let named;
+    let text = match text.strip_prefix("/ipns/") {
+        None => text,
+        Some(name) => {
+            named = within_patience(async { Ok(node.node().resolve_name(name, false).await?) }).await?;
+            &named
+        }
+    };
     let (path, raw) = parse(text)?;
-    within_patience(walk(source, path, raw)).await
+    within_patience(walk(&*node.node().source(), path, raw)).await
 }
 
 /// Follows a path to a block.
-pub(crate) async fn resolve_block(source: &dyn BlockSource, text: &str) -> Result<Cid, RpcError> {
-    let resolved = resolve(source, text).await?;
+pub(crate) async fn resolve_block(node: &Served, text: &str) -> Result<Cid, RpcError> {
+    let resolved = resolve(node, text).await?;
     match resolved.rest.first() {
         None => Ok(resolved.cid),
         Some(name) => Err(RpcError::failed(format!("no link named {name:?} under {}", resolved.cid))),

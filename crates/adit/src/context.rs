@@ -112,16 +112,26 @@ impl Context {
 
     /// The CID that a CID or path names.
     pub(crate) async fn resolve(&self, client: &Client, text: &str) -> Result<Cid, Failure> {
-        let path = path(text)?;
+        let path = self.path(client, text).await?;
         if path.segments.is_empty() {
             return Ok(path.root);
         }
         Ok(client.stat(&path.to_string()).await?.cid)
     }
+
+    /// A CID or a path below one; a name (`/ipns/NAME/…`) is followed to what it stands for now.
+    pub(crate) async fn path(&self, client: &Client, text: &str) -> Result<IpfsPath, Failure> {
+        match text.strip_prefix(NAMES) {
+            Some(name) => path(&client.resolve_name(name, false).await?.path),
+            None => path(text),
+        }
+    }
 }
 
-/// Parses a CID or a path below one.
-pub(crate) fn path(text: &str) -> Result<IpfsPath, Failure> {
+/// What paths of names begin with.
+pub(crate) const NAMES: &str = "/ipns/";
+
+fn path(text: &str) -> Result<IpfsPath, Failure> {
     text.parse().map_err(|error| Failure::because(Exit::Usage, format!("{text:?} is no path"), &error))
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn get(node: Node, mut args: Args) -> Result<Response, RpcError
     let path = args.one("cid")?;
     args.done()?;
     let source = source(&node);
-    let cid = resolve_block(&*source, &path).await?;
+    let cid = resolve_block(&node, &path).await?;
     Ok(reply::whole("application/octet-stream", block(&*source, &cid).await?))
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn stat(node: Node, mut args: Args) -> Result<Response, RpcErro
     let path = args.one("cid")?;
     args.done()?;
     let source = source(&node);
-    let cid = resolve_block(&*source, &path).await?;
+    let cid = resolve_block(&node, &path).await?;
     let size = block(&*source, &cid).await?.len();
     Ok(reply::value(json!({"Key": cid.to_string(), "Size": size})))
 }

@@ -35,7 +35,7 @@ pub(super) async fn get(node: Node, mut args: Args) -> Result<Response, RpcError
     let output = codec_of(&args.text("output-codec")?.unwrap_or_else(|| "dag-json".to_owned()))?;
     args.done()?;
     let source = source(&node);
-    let resolved = path::resolve(&*source, &text).await?;
+    let resolved = path::resolve(&node, &text).await?;
     let data = block(&*source, &resolved.cid).await?;
     let refuse = |error: codec::CodecError| RpcError::failed(format!("{}: {error}", resolved.cid));
     let value = codec::decode(resolved.cid.codec(), &data).map_err(refuse)?;
@@ -83,7 +83,7 @@ pub(super) async fn put(node: Node, mut args: Args, request: Request) -> Result<
 pub(super) async fn resolve(node: Node, mut args: Args) -> Result<Response, RpcError> {
     let text = args.one("ref")?;
     args.done()?;
-    let resolved = path::resolve(&*source(&node), &text).await?;
+    let resolved = path::resolve(&node, &text).await?;
     Ok(reply::value(json!({"Cid": link(&resolved.cid), "RemPath": resolved.rest.join("/")})))
 }
 
@@ -170,7 +170,7 @@ pub(super) async fn stat(node: Node, mut args: Args) -> Result<Response, RpcErro
     let (mut unique, mut total, mut redundant) = (0u64, 0u64, 0u64);
     let mut rows = Vec::new();
     for path in &paths {
-        let root = resolve_block(&*source, path).await?;
+        let root = resolve_block(&node, path).await?;
         let (mut seen, mut stack) = (HashSet::from([root]), vec![root]);
         let (mut size, mut count) = (0u64, 0u64);
         while let Some(cid) = stack.pop() {

@@ -31,7 +31,7 @@ pub(super) async fn cat(node: Node, mut args: Args) -> Result<Response, RpcError
     let (mut skip, mut left, mut total) = (offset, length, 0);
     let mut parts = Vec::new();
     for path in &paths {
-        let cid = resolve_block(&*source, path).await?;
+        let cid = resolve_block(&node, path).await?;
         let size = within_patience(async { export::stat(&*source, &cid).await.map_err(api) }).await?;
         if matches!(size.kind, StatKind::Directory { .. }) {
             return Err(RpcError::failed("this dag node is a directory"));
@@ -61,7 +61,7 @@ pub(super) async fn get(node: Node, mut args: Args) -> Result<Response, RpcError
     args.ignore(&["archive", "a", "progress", "p", "output", "o", "compression-level", "l"]);
     args.done()?;
     let source = source(&node);
-    let cid = resolve_block(&*source, &path).await?;
+    let cid = resolve_block(&node, &path).await?;
     within_patience(async { export::stat(&*source, &cid).await.map_err(api) }).await?;
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
     Ok(reply::bytes("application/x-tar", None, adit_tar::archive(source, cid, name.clone(), name)))
@@ -76,7 +76,7 @@ pub(super) async fn ls(node: Node, mut args: Args) -> Result<Response, RpcError>
     let source = source(&node);
     let mut listed = Vec::new();
     for path in paths {
-        let cid = resolve_block(&*source, &path).await?;
+        let cid = resolve_block(&node, &path).await?;
         let entries = within_patience(list(&*source, cid)).await?;
         listed.push((path, entries));
     }

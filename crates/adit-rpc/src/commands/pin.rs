@@ -39,7 +39,7 @@ pub(super) async fn add(node: Node, mut args: Args) -> Result<Response, RpcError
     check_name(&name)?;
     let mut roots = Vec::new();
     for path in &paths {
-        let cid = resolve_block(&*source(&node), path).await?;
+        let cid = resolve_block(&node, path).await?;
         block(&*source(&node), &cid).await?;
         roots.push(cid);
     }
@@ -108,7 +108,7 @@ pub(super) async fn rm(node: Node, mut args: Args) -> Result<Response, RpcError>
     args.done()?;
     let mut roots = Vec::new();
     for path in &paths {
-        let cid = resolve_block(&*source(&node), path).await?;
+        let cid = resolve_block(&node, path).await?;
         let pins = pins_of(&node, cid).await?;
         match pins.first() {
             None => return Err(RpcError::failed("not pinned or pinned indirectly")),
@@ -133,8 +133,8 @@ pub(super) async fn update(node: Node, mut args: Args) -> Result<Response, RpcEr
     let [from, to] = paths.as_slice() else {
         return Err(RpcError::client("arguments \"from-path\" and \"to-path\" are required"));
     };
-    let from = resolve_block(&*source(&node), from).await?;
-    let to = resolve_block(&*source(&node), to).await?;
+    let from = resolve_block(&node, from).await?;
+    let to = resolve_block(&node, to).await?;
     let old = pins_of(&node, from).await?;
     let Some(pin) = old.iter().find(|pin| pin.kind == PinKind::Recursive) else {
         return Err(RpcError::failed("'from' cid was not recursively pinned already"));
@@ -182,7 +182,7 @@ pub(super) async fn ls(node: Node, mut args: Args) -> Result<Response, RpcError>
         }
     } else {
         for path in &paths {
-            let cid = resolve_block(&*source(&node), path).await?;
+            let cid = resolve_block(&node, path).await?;
             let own = pins.iter().find(|pin| pin.cid == cid && fits(kind_name(pin.kind)));
             let row = match own {
                 Some(pin) => Some((cid, kind_name(pin.kind).to_owned(), pin.name.clone())),

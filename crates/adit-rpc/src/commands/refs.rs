@@ -32,7 +32,7 @@ pub(super) async fn refs(node: Node, mut args: Args) -> Result<Response, RpcErro
     let depth = if recursive { depth } else { 1 };
     let mut roots = Vec::new();
     for path in &paths {
-        roots.push(resolve_block(&*source(&node), path).await?);
+        roots.push(resolve_block(&node, path).await?);
     }
     let source = source(&node);
     Ok(reply::values(async_stream::try_stream! {
@@ -96,7 +96,7 @@ pub(super) async fn resolve(node: Node, mut args: Args) -> Result<Response, RpcE
     if !bare.contains('/') {
         return Ok(reply::value(json!({"Path": format!("/ipfs/{}", parse_cid(bare)?)})));
     }
-    let resolved = resolve_path(&*source(&node), &path).await?;
+    let resolved = resolve_path(&node, &path).await?;
     let mut text = format!("/ipfs/{}", resolved.cid);
     for name in resolved.rest {
         text.push('/');

@@ -294,6 +294,10 @@ fn the_ipfs_command_gets_trees_publishes_names_and_asks_the_network() -> Result<
     let name = published.strip_prefix("Published to ").and_then(|rest| rest.split_once(':'));
     let name = name.with_context(|| published.clone())?.0;
     ensure!(elsewhere.line(&["name", "resolve", name])? == format!("/ipfs/{cid}"));
+    let named = format!("/ipns/{name}");
+    ensure!(elsewhere.line(&["resolve", &named])? == format!("/ipfs/{cid}"));
+    ensure!(elsewhere.line(&["ls", &named])? == elsewhere.line(&["ls", &cid])?);
+    ensure!(elsewhere.line(&["dag", "get", &named])? == elsewhere.line(&["dag", "get", &cid])?);
 
     ipfs.bytes(&["routing", "provide", &cid])?;
     let (me, my_addresses) = (node.peer_id()?, node.addresses()?);

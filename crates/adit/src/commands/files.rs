@@ -9,7 +9,7 @@ use adit_unixfs::Profile;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::context::{Context, path};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::escape::{Escaper, one_line};
 use crate::output::{Table, bytes, count, time};
@@ -34,14 +34,14 @@ pub(crate) struct AddArgs {
 /// Arguments of commands that take a path below a CID.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PathArgs {
-    /// CID, CID/PATH or /ipfs/CID/PATH
+    /// CID, CID/PATH, /ipfs/CID/PATH or /ipns/NAME/PATH
     path: String,
 }
 
 /// Arguments of `adit cat`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CatArgs {
-    /// CID, CID/PATH or /ipfs/CID/PATH
+    /// CID, CID/PATH, /ipfs/CID/PATH or /ipns/NAME/PATH
     path: String,
     /// Begin at this byte
     #[arg(long, value_name = "N")]
@@ -54,7 +54,7 @@ pub(crate) struct CatArgs {
 /// Arguments of `adit get`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GetArgs {
-    /// CID, CID/PATH or /ipfs/CID/PATH
+    /// CID, CID/PATH, /ipfs/CID/PATH or /ipns/NAME/PATH
     path: String,
     /// Where to write it; named like the last part of the path if not given
     #[arg(long, short, value_name = "PATH")]
@@ -151,7 +151,9 @@ fn spinner(context: &Context) -> Option<ProgressBar> {
 /// Prints a file. On a terminal, control characters are shown instead of obeyed.
 pub(crate) async fn cat(context: &Context, args: CatArgs) -> Result<(), Failure> {
     let range = RangeQuery { offset: args.offset, length: args.length };
-    let mut pieces = context.client()?.cat(&path(&args.path)?.to_string(), &range).await?;
+    let client = context.client()?;
+    let path = context.path(&client, &args.path).await?;
+    let mut pieces = client.cat(&path.to_string(), &range).await?;
     let mut escaper = Escaper::default();
     while let Some(piece) = pieces.next().await {
         context.out.stdout_of_guest(&mut escaper, &piece.map_err(broke_off)?)?;
@@ -166,13 +168,14 @@ pub(crate) fn broke_off(error: std::io::Error) -> Failure {
 
 /// Writes a file or directory to disk. Nothing is overwritten.
 pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), Failure> {
-    let source = path(&args.path)?;
+    let client = context.client()?;
+    let source = context.path(&client, &args.path).await?;
     let target = match args.output {
         Some(target) => target,
         // A segment is never `..` and has no slash, so this stays in the working directory.
         None => PathBuf::from(source.segments.last().cloned().unwrap_or_else(|| source.root.to_string())),
     };
-    let written = unpack(&context.client()?, &source.to_string(), &target).await?;
+    let written = unpack(&client, &source.to_string(), &target).await?;
     context.out.note(format!("{} in {}", bytes(written), target.display()));
     Ok(())
 }
@@ -191,7 +194,9 @@ pub(crate) async fn unpack(client: &Client, source: &str, target: &Path) -> Resu
 
 /// Lists a directory.
 pub(crate) async fn ls(context: &Context, args: PathArgs) -> Result<(), Failure> {
-    let entries = context.client()?.ls(&path(&args.path)?.to_string()).await?;
+    let client = context.client()?;
+    let path = context.path(&client, &args.path).await?;
+    let entries = client.ls(&path.to_string()).await?;
     if context.out.json() {
         return Ok(context.out.document(&entries)?);
     }
@@ -202,7 +207,9 @@ pub(crate) async fn ls(context: &Context, args: PathArgs) -> Result<(), Failure>
 
 /// Describes what a path names.
 pub(crate) async fn stat(context: &Context, args: PathArgs) -> Result<(), Failure> {
-    let stat = context.client()?.stat(&path(&args.path)?.to_string()).await?;
+    let client = context.client()?;
+    let path = context.path(&client, &args.path).await?;
+    let stat = client.stat(&path.to_string()).await?;
     context.out.either(&stat, |out, stat| {
         out.line(format!("cid    {}", stat.cid))?;
         out.line(format!("kind   {}", one_line(&stat.kind)))?;

@@ -6,6 +6,7 @@
 mod beside;
 mod cids;
 mod conformance;
+mod delegated;
 mod dht;
 mod gateways;
 mod helia;

@@ -62,6 +62,8 @@ fn names_published_by_either_are_resolved_by_the_other() -> Result<()> {
     kubo_resolves(&second, &name, &cids[1])?;
     adit_resolves(&other, &name, &cids[1])?;
     adit_resolves(&other, &format!("{name}/a/b"), &format!("{}/a/b", cids[1]))?;
+    let read = other.adit(&["cat", &format!("/ipns/{name}")])?.expect(0)?;
+    ensure!(read.line() == "two", "{read:?}");
 
     // A key of another name, which stands for the first name.
     let blog = adit.adit(&["key", "new", "blog"])?.expect(0)?.line();

@@ -11,7 +11,7 @@ use cid::Cid;
 
 use super::Args;
 use super::file::JobFile;
-use crate::context::{Context, key_value};
+use crate::context::{Context, NAMES, key_value};
 use crate::exit::{Exit, Failure};
 
 /// Builds the request, adding what it names on this machine.
@@ -78,10 +78,9 @@ pub(crate) async fn prepare(context: &Context, client: &Client, args: &Args) -> 
     Ok(request)
 }
 
-/// A CID, a path below one, or something on this machine that is added now.
+/// A CID, a path below one or below a name, or something on this machine that is added now.
 pub(crate) async fn content(context: &Context, client: &Client, what: &str) -> Result<Cid, Failure> {
-    let parsed = what.parse::<IpfsPath>();
-    if parsed.is_ok() {
+    if what.starts_with(NAMES) || what.parse::<IpfsPath>().is_ok() {
         return context.resolve(client, what).await;
     }
     let path = Path::new(what);
