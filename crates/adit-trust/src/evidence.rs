@@ -1,0 +1,104 @@
+//! Evidence and endorsements, as they come from outside.
+
+use crate::{Kind, Reason, dev::DevEvidence, snp};
+
+/// The largest file of evidence that is looked at.
+pub const MAX_EVIDENCE: usize = 4 << 20;
+/// The largest file of endorsements that is looked at.
+pub const MAX_ENDORSEMENT: usize = 4 << 20;
+/// The most certificates, and the most revocation lists.
+pub const MAX_CERTIFICATES: usize = 64;
+/// The largest certificate.
+pub const MAX_CERTIFICATE: usize = 16 << 10;
+
+/// What an attester says of itself. Nothing in it is believed before it is appraised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The node's own word.
+    None,
+    /// A devnet's simulation.
+    Dev(DevEvidence),
+    /// An attestation report, 1184 bytes, as the AMD secure processor signs it.
+    SevSnp { report: Vec<u8> },
+}
+
+impl Evidence {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Evidence::None => Kind::None,
+            Evidence::Dev(_) => Kind::Dev,
+            Evidence::SevSnp { .. } => Kind::SevSnp,
+        }
+    }
+
+    /// Tells the kind of raw evidence from its first bytes.
+    ///
+    /// # Errors
+    /// Too large, or none of the kinds.
+    pub fn detect(bytes: &[u8]) -> Result<Self, Reason> {
+        if bytes.len() > MAX_EVIDENCE {
+            return Err(Reason::TooLarge("the evidence"));
+        }
+        if bytes.len() == snp::REPORT_SIZE && bytes[1..4] == [0; 3] {
+            return Ok(Evidence::SevSnp { report: bytes.to_vec() });
+        }
+        Err(Reason::UnknownEvidence)
+    }
+}
+
+/// What others say of the attester's platform: its maker's certificates and revocation lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endorsements {
+    /// X.509 certificates, DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// X.509 revocation lists, DER.
+    pub revocation_lists: Vec<Vec<u8>>,
+}
+
+impl Endorsements {
+    /// Adds what a file holds: certificates or revocation lists, as PEM (any number) or DER (one).
+    ///
+    /// # Errors
+    /// Too large, too many, or none of these.
+    pub fn add(&mut self, file: &[u8]) -> Result<(), Reason> {
+        if file.len() > MAX_ENDORSEMENT {
+            return Err(Reason::TooLarge("a file of endorsements"));
+        }
+        if file.first() == Some(&0x30) {
+            return self.add_der(file.to_vec());
+        }
+        let text = std::str::from_utf8(file).map_err(|_| Reason::Malformed("a file of endorsements"))?;
+        if text.contains("-----BEGIN ") {
+            self.add_pem(text)
+        } else {
+            Err(Reason::Malformed("a file of endorsements"))
+        }
+    }
+
+    pub(crate) fn add_pem(&mut self, text: &str) -> Result<(), Reason> {
+        for block in x509_parser::pem::Pem::iter_from_buffer(text.as_bytes()) {
+            let block = block.map_err(|_| Reason::Malformed("a PEM file"))?;
+            match block.label.as_str() {
+                "CERTIFICATE" | "X509 CRL" => self.add_der(block.contents)?,
+                _ => return Err(Reason::Malformed("a PEM file")),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_der(&mut self, der: Vec<u8>) -> Result<(), Reason> {
+        let list = if crate::x509::is_revocation_list(&der) {
+            &mut self.revocation_lists
+        } else if crate::x509::Certificate::parse(&der).is_ok() {
+            &mut self.certificates
+        } else {
+            return Err(Reason::CertificateMalformed);
+        };
+        if list.len() == MAX_CERTIFICATES {
+            return Err(Reason::TooLarge("the list of endorsements"));
+        }
+        list.push(der);
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! Reading fixed layouts from untrusted bytes.
+
+use crate::Reason;
+
+/// What is left to read of some bytes. Every read is checked; nothing is allocated by a length that was read.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    what: &'static str,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8], what: &'static str) -> Self {
+        Self { rest: bytes, what }
+    }
+
+    pub(crate) fn take(&mut self, size: usize) -> Result<&'a [u8], Reason> {
+        let (head, tail) = self.rest.split_at_checked(size).ok_or(Reason::Truncated(self.what))?;
+        self.rest = tail;
+        Ok(head)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Reason> {
+        Ok(self.take(N)?.try_into().expect("taken to size"))
+    }
+
+    pub(crate) fn u32_le(&mut self) -> Result<u32, Reason> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64_le(&mut self) -> Result<u64, Reason> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Refuses bytes that nobody reads: what is not read is not checked.
+    pub(crate) fn end(self) -> Result<(), Reason> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Reason::TrailingBytes(self.what)) }
+    }
+}
