@@ -10,6 +10,7 @@ mod dist;
 mod guests;
 mod licences;
 mod peers;
+mod reach;
 mod test;
 mod watchdog;
 

@@ -66,6 +66,7 @@ fn tests(packages: &[&str]) -> Result<()> {
 }
 
 fn pure() -> Result<()> {
+    install(debian::SEALING)?;
     tests(PURE)?;
     tests(&["xtask"])
 }
@@ -174,6 +175,7 @@ pub(crate) fn ci() -> Result<()> {
         println!("clippy is not installed: lints not checked");
     }
     crate::licences::check()?;
+    crate::reach::check()?;
     run(&[])
 }
 
