@@ -16,6 +16,10 @@ pub enum Step {
     CertificateChain,
     /// None of the certificates was revoked.
     Revocation,
+    /// What the maker says of the platform's state is signed, in force and about this platform.
+    Collateral,
+    /// The program that made the quote is the maker's own.
+    QuotingEnclave,
     /// The evidence is signed by the certified key.
     Signature,
     /// The platform's firmware versions are what the key was made for, and not too old.

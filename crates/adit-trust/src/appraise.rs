@@ -4,7 +4,9 @@ use crate::appraisal::Ledger;
 use crate::evidence::MAX_CERTIFICATES;
 use crate::roots::Anchors;
 use crate::x509::{Certificate, RevocationList};
-use crate::{Appraisal, Endorsements, Evidence, Policy, Reason, ReferenceValues, Step, dev, snp};
+use crate::{
+    Appraisal, Endorsements, Evidence, Policy, Reason, ReferenceValues, Step, dcap, dev, nitro, snp,
+};
 
 /// Appraises evidence as of `now` (Unix seconds): a pure function of what it is given and of the makers' pinned roots.
 ///
@@ -44,6 +46,12 @@ pub(crate) fn appraise_under(
         Evidence::Dev(evidence) => dev::appraise(evidence, references, policy, &mut ledger),
         Evidence::SevSnp { report } => {
             snp::appraise(report, &certificates, &lists, references, policy, anchors, &mut ledger);
+        }
+        Evidence::Tdx { quote } | Evidence::Sgx { quote } => {
+            dcap::appraise(quote, endorsements, references, policy, anchors, &mut ledger);
+        }
+        Evidence::Nitro { document } => {
+            nitro::appraise(document, &certificates, &lists, references, policy, anchors, &mut ledger);
         }
     }
     ledger.conclude()

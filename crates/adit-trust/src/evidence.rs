@@ -1,6 +1,8 @@
 //! Evidence and endorsements, as they come from outside.
 
-use crate::{Kind, Reason, dev::DevEvidence, snp};
+use serde::Deserialize;
+
+use crate::{Kind, Reason, dcap, dev::DevEvidence, nitro, snp};
 
 /// The largest file of evidence that is looked at.
 pub const MAX_EVIDENCE: usize = 4 << 20;
@@ -8,6 +10,8 @@ pub const MAX_EVIDENCE: usize = 4 << 20;
 pub const MAX_ENDORSEMENT: usize = 4 << 20;
 /// The most certificates, and the most revocation lists.
 pub const MAX_CERTIFICATES: usize = 64;
+/// The most platforms' collateral.
+const MAX_COLLATERAL: usize = 8;
 /// The largest certificate.
 pub const MAX_CERTIFICATE: usize = 16 << 10;
 
@@ -20,6 +24,12 @@ pub enum Evidence {
     Dev(DevEvidence),
     /// An attestation report, 1184 bytes, as the AMD secure processor signs it.
     SevSnp { report: Vec<u8> },
+    /// A quote over a trust domain's report: version 4 or 5.
+    Tdx { quote: Vec<u8> },
+    /// A quote over an enclave's report: version 3, 4 or 5.
+    Sgx { quote: Vec<u8> },
+    /// An attestation document: COSE_Sign1, tagged or not.
+    Nitro { document: Vec<u8> },
 }
 
 impl Evidence {
@@ -29,6 +39,9 @@ impl Evidence {
             Evidence::None => Kind::None,
             Evidence::Dev(_) => Kind::Dev,
             Evidence::SevSnp { .. } => Kind::SevSnp,
+            Evidence::Tdx { .. } => Kind::Tdx,
+            Evidence::Sgx { .. } => Kind::Sgx,
+            Evidence::Nitro { .. } => Kind::Nitro,
         }
     }
 
@@ -43,7 +56,14 @@ impl Evidence {
         if bytes.len() == snp::REPORT_SIZE && bytes[1..4] == [0; 3] {
             return Ok(Evidence::SevSnp { report: bytes.to_vec() });
         }
-        Err(Reason::UnknownEvidence)
+        if nitro::is_document(bytes) {
+            return Ok(Evidence::Nitro { document: bytes.to_vec() });
+        }
+        match dcap::is_tdx(bytes) {
+            Some(true) => Ok(Evidence::Tdx { quote: bytes.to_vec() }),
+            Some(false) => Ok(Evidence::Sgx { quote: bytes.to_vec() }),
+            None => Err(Reason::UnknownEvidence),
+        }
     }
 }
 
@@ -54,10 +74,37 @@ pub struct Endorsements {
     pub certificates: Vec<Vec<u8>>,
     /// X.509 revocation lists, DER.
     pub revocation_lists: Vec<Vec<u8>>,
+    /// Collateral of Intel platforms.
+    pub collateral: Vec<DcapCollateral>,
+}
+
+/// The collateral of one Intel platform, as Intel's provisioning service answers: PEM chains, hexadecimal DER lists
+/// and signatures, and the signed JSON documents to the byte. The fields' names are those that quote libraries use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DcapCollateral {
+    /// Of the PCK's revocation list.
+    pub pck_crl_issuer_chain: String,
+    /// Of the root.
+    pub root_ca_crl: String,
+    /// Of the CA that issued the PCK.
+    pub pck_crl: String,
+    /// Of the TCB info.
+    pub tcb_info_issuer_chain: String,
+    /// Signed JSON.
+    pub tcb_info: String,
+    /// `r ‖ s`.
+    pub tcb_info_signature: String,
+    /// Of the quoting enclave's identity.
+    pub qe_identity_issuer_chain: String,
+    /// Signed JSON.
+    pub qe_identity: String,
+    /// `r ‖ s`.
+    pub qe_identity_signature: String,
 }
 
 impl Endorsements {
-    /// Adds what a file holds: certificates or revocation lists, as PEM (any number) or DER (one).
+    /// Adds what a file holds: certificates or revocation lists, as PEM (any number) or DER (one), or the collateral
+    /// of an Intel platform, as JSON.
     ///
     /// # Errors
     /// Too large, too many, or none of these.
@@ -69,6 +116,14 @@ impl Endorsements {
             return self.add_der(file.to_vec());
         }
         let text = std::str::from_utf8(file).map_err(|_| Reason::Malformed("a file of endorsements"))?;
+        if text.trim_start().starts_with('{') {
+            if self.collateral.len() == MAX_COLLATERAL {
+                return Err(Reason::TooLarge("the list of endorsements"));
+            }
+            let collateral = serde_json::from_str(text).map_err(|_| Reason::Malformed("the collateral"))?;
+            self.collateral.push(collateral);
+            return Ok(());
+        }
         if text.contains("-----BEGIN ") {
             self.add_pem(text)
         } else {

@@ -17,7 +17,6 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    #[expect(dead_code, reason = "nobody who uses P-256 is played yet")]
     pub(crate) fn p256(seed: u8) -> Self {
         Key::P256(p256::ecdsa::SigningKey::from_slice(&[seed; 32]).unwrap())
     }

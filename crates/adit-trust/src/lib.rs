@@ -12,17 +12,20 @@
 //! this process belongs to.
 //!
 //! Start reading at `claims.rs` for what can be claimed, `appraise.rs` for the verifier's way, and a kind's own
-//! folder (`snp/`) for what is checked.
+//! folder (`snp/`, `dcap/`, `nitro/`) for what is checked.
 
 mod appraisal;
 mod appraise;
 mod claims;
 mod common;
 mod crypto;
+mod dcap;
+mod der;
 mod dev;
 mod evidence;
 #[cfg(test)]
 mod forge;
+mod nitro;
 mod policy;
 mod reader;
 mod reason;
@@ -34,10 +37,11 @@ mod x509;
 pub use appraisal::{Appraisal, Check, Fact, Finding, Step};
 pub use appraise::appraise;
 pub use claims::{Adversary, Assurance, Claims, Kind};
+pub use dcap::TcbStatus;
 pub use dev::DevEvidence;
 pub use evidence::{
-    Endorsements, Evidence, MAX_CERTIFICATE, MAX_CERTIFICATES, MAX_ENDORSEMENT, MAX_EVIDENCE,
+    DcapCollateral, Endorsements, Evidence, MAX_CERTIFICATE, MAX_CERTIFICATES, MAX_ENDORSEMENT, MAX_EVIDENCE,
 };
-pub use policy::{DevnetRoot, Policy, Revocation, SnpPolicy, Software};
+pub use policy::{DcapPolicy, DevnetRoot, Policy, Revocation, SnpPolicy, Software};
 pub use reason::Reason;
 pub use reference::{ReferenceValue, ReferenceValues};

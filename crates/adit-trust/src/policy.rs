@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::Kind;
+use crate::{Kind, TcbStatus};
 
 /// A relying party's conditions. The default is strict: everything that can be checked must hold.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Policy {
     pub revocation: Revocation,
     /// For `sev-snp`.
     pub snp: SnpPolicy,
+    /// For `tdx` and `sgx`.
+    pub dcap: DcapPolicy,
     /// The devnet that this process belongs to. Nothing that is read from outside can set it.
     pub devnet: Option<DevnetRoot>,
 }
@@ -35,6 +37,7 @@ impl Default for Policy {
             software: Software::Known,
             revocation: Revocation::Required,
             snp: SnpPolicy::default(),
+            dcap: DcapPolicy::default(),
             devnet: None,
         }
     }
@@ -94,5 +97,32 @@ impl DevnetRoot {
     /// The root with this public key. For the devnet's own processes.
     pub fn of_this_devnet(key: [u8; 32]) -> Self {
         Self(key)
+    }
+}
+
+/// Conditions on Intel's quotes. Debugging, migration and revoked platforms are refused always.
+#[derive(Clone, Debug)]
+pub struct DcapPolicy {
+    /// What Intel may say of the versions of platform, quoting enclave and module.
+    pub statuses: BTreeSet<TcbStatus>,
+    /// Advisories, as in `INTEL-SA-00615`, that must not apply.
+    pub refused_advisories: BTreeSet<String>,
+    /// The oldest evaluation that the collateral may be of.
+    pub minimum_evaluation: u32,
+    /// Bits of a trust domain's attributes that must be set.
+    pub attributes_set: u64,
+    /// Bits of a trust domain's attributes that must be clear.
+    pub attributes_clear: u64,
+}
+
+impl Default for DcapPolicy {
+    fn default() -> Self {
+        Self {
+            statuses: [TcbStatus::UpToDate].into(),
+            refused_advisories: BTreeSet::new(),
+            minimum_evaluation: 0,
+            attributes_set: 0,
+            attributes_clear: 0,
+        }
     }
 }

@@ -23,12 +23,25 @@ impl<'a> Reader<'a> {
         Ok(self.take(N)?.try_into().expect("taken to size"))
     }
 
+    pub(crate) fn u8(&mut self) -> Result<u8, Reason> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn u16_le(&mut self) -> Result<u16, Reason> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
     pub(crate) fn u32_le(&mut self) -> Result<u32, Reason> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
     pub(crate) fn u64_le(&mut self) -> Result<u64, Reason> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Refuses bytes that nobody reads: what is not read is not checked.

@@ -97,6 +97,26 @@ pub enum Reason {
     #[error("the guest's policy is not what was asked for (bits {0:#x})")]
     GuestPolicy(u64),
 
+    // TDX and SGX.
+    #[error("no collateral (TCB info, identity of the quoting enclave, revocation lists) was given")]
+    CollateralMissing,
+    #[error("the collateral is of another platform or kind")]
+    CollateralOfAnother,
+    #[error("{0} is not signed by Intel's certificate for it")]
+    CollateralSignature(&'static str),
+    #[error("{0} is not in force at this time")]
+    CollateralOutOfDate(&'static str),
+    #[error("the quoting enclave is not the one that Intel describes")]
+    QuotingEnclave,
+    #[error("the TDX module is not Intel's")]
+    TdxModule,
+    #[error("Intel names no level for the versions of this {0}")]
+    TcbUnknown(&'static str),
+    #[error("Intel says of the versions: {0:?}")]
+    TcbStatus(crate::TcbStatus),
+    #[error("the advisory {0} applies")]
+    Advisory(String),
+
     // Development.
     #[error("simulated evidence counts only inside the devnet that made it")]
     NoDevnet,
@@ -147,6 +167,15 @@ impl Reason {
             Reason::Migratable => "migratable",
             Reason::PrivilegeLevel(_) => "privilege-level",
             Reason::GuestPolicy(_) => "guest-policy",
+            Reason::CollateralMissing => "collateral-missing",
+            Reason::CollateralOfAnother => "collateral-of-another",
+            Reason::CollateralSignature(_) => "collateral-signature",
+            Reason::CollateralOutOfDate(_) => "collateral-out-of-date",
+            Reason::QuotingEnclave => "quoting-enclave",
+            Reason::TdxModule => "tdx-module",
+            Reason::TcbUnknown(_) => "tcb-unknown",
+            Reason::TcbStatus(_) => "tcb-status",
+            Reason::Advisory(_) => "advisory",
             Reason::NoDevnet => "no-devnet",
         }
     }

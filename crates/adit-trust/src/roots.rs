@@ -11,6 +11,8 @@ pub(crate) type Fingerprint = [u8; 32];
 /// Whom a verifier believes.
 pub(crate) struct Anchors {
     pub(crate) amd: Vec<(Product, Fingerprint)>,
+    pub(crate) intel: Vec<Fingerprint>,
+    pub(crate) amazon: Vec<Fingerprint>,
     /// Certificates that any chain may use.
     pub(crate) known: Vec<Vec<u8>>,
 }
@@ -21,7 +23,14 @@ const AMD: [(Product, &str); 3] = [
     (Product::Turin, "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"),
 ];
 
-const AMD_CERTIFICATES: [&[u8]; 9] = [
+/// "Intel SGX Root CA", of SGX and TDX.
+const INTEL: &str = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
+/// "aws.nitro-enclaves", G1.
+const AMAZON: &str = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b";
+
+const KNOWN: [&[u8]; 11] = [
+    include_bytes!("../roots/intel-sgx-root-ca.der"),
+    include_bytes!("../roots/aws-nitro-root-g1.der"),
     include_bytes!("../roots/amd/milan-ark.der"),
     include_bytes!("../roots/amd/milan-ask.der"),
     include_bytes!("../roots/amd/milan-asvk.der"),
@@ -44,7 +53,9 @@ impl Anchors {
     pub(crate) fn makers() -> Self {
         Anchors {
             amd: AMD.iter().map(|(product, text)| (*product, fingerprint(text))).collect(),
-            known: AMD_CERTIFICATES.iter().map(|der| der.to_vec()).collect(),
+            intel: vec![fingerprint(INTEL)],
+            amazon: vec![fingerprint(AMAZON)],
+            known: KNOWN.iter().map(|der| der.to_vec()).collect(),
         }
     }
 }
@@ -62,6 +73,12 @@ mod tests {
             let root = known.iter().find(|one| one.fingerprint() == *root).expect("a root's certificate");
             assert!(root.subject_text().contains(&format!("ARK-{product}")));
             assert!(root.signed_by(root));
+        }
+        for (root, name) in
+            [(anchors.intel[0], "Intel SGX Root CA"), (anchors.amazon[0], "aws.nitro-enclaves")]
+        {
+            let root = known.iter().find(|one| one.fingerprint() == root).expect("a root's certificate");
+            assert!(root.subject_text() == name && root.signed_by(root));
         }
     }
 }

@@ -53,6 +53,12 @@ impl Hash {
 }
 
 impl PublicKey {
+    /// A point of P-256 as `x ‖ y`, 64 bytes.
+    pub(crate) fn p256_raw(point: &[u8]) -> Option<Self> {
+        let sec1 = [&[4], point].concat();
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).ok().map(PublicKey::P256)
+    }
+
     /// Whether `signature` is this key's, over `message`. A scheme that the key cannot have made is no signature.
     pub(crate) fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         match (self, scheme) {

@@ -94,10 +94,8 @@ impl Fake {
 
     fn appraise(&self) -> Appraisal {
         let root = self.root.issue(&Key::p384(1), "ARK", &Key::p384(1));
-        let anchors = Anchors {
-            amd: vec![(self.product, Certificate::parse(&root).unwrap().fingerprint())],
-            known: Vec::new(),
-        };
+        let mut anchors = Anchors::makers();
+        anchors.amd = vec![(self.product, Certificate::parse(&root).unwrap().fingerprint())];
         self.appraise_with(&anchors, root)
     }
 
@@ -113,7 +111,8 @@ impl Fake {
             self.middle.issue(&Key::p384(2), "ARK", &Key::p384(1)),
             root,
         ];
-        let endorsements = Endorsements { certificates, revocation_lists: self.lists.clone() };
+        let endorsements =
+            Endorsements { certificates, revocation_lists: self.lists.clone(), collateral: Vec::new() };
         let evidence = Evidence::detect(&report).unwrap();
         appraise_under(anchors, &evidence, &endorsements, &known(0x33), &self.policy, NOW)
     }
@@ -325,7 +324,7 @@ fn lenient() -> Policy {
 }
 
 fn appraise_real(report: &[u8], key: &[u8], policy: &Policy, now: u64) -> Appraisal {
-    let endorsements = Endorsements { certificates: vec![key.to_vec()], revocation_lists: Vec::new() };
+    let endorsements = Endorsements { certificates: vec![key.to_vec()], ..Endorsements::default() };
     let evidence = Evidence::SevSnp { report: report.to_vec() };
     appraise_under(&Anchors::makers(), &evidence, &endorsements, &ReferenceValues::default(), policy, now)
 }

@@ -42,6 +42,7 @@ impl RevocationList {
         }
         // A critical extension narrows what a list speaks of (by delta, by scope); such lists are not for us.
         let sane = rest.is_empty()
+            && der[0] == 0x30
             && tbs.signature == parsed.signature_algorithm
             && parsed.signature_value.unused_bits == 0
             && !tbs.extensions().iter().any(|one| one.critical);

@@ -50,7 +50,9 @@ impl Certificate {
         }
         let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| Reason::CertificateMalformed)?;
         let tbs = &parsed.tbs_certificate;
+        // The parser does not mind a sequence that is not marked as constructed.
         let sane = rest.is_empty()
+            && der[0] == 0x30
             && tbs.signature == parsed.signature_algorithm
             && parsed.signature_value.unused_bits == 0
             && tbs.extensions().len() <= MAX_EXTENSIONS;
