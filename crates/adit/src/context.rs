@@ -121,7 +121,7 @@ impl Context {
 
     /// A CID or a path below one; a name (`/ipns/NAME/…`) is followed to what it stands for now.
     pub(crate) async fn path(&self, client: &Client, text: &str) -> Result<IpfsPath, Failure> {
-        match text.strip_prefix(NAMES) {
+        match text.strip_prefix(NAMES).filter(|name| !name.is_empty()) {
             Some(name) => path(&client.resolve_name(name, false).await?.path),
             None => path(text),
         }

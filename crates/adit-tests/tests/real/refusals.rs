@@ -24,7 +24,7 @@ const MALFORMED: [&str; 5] = [
     "not-a-cid",
     "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyk",
     "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3N0",
-    "/ipns/example.org",
+    "/ipns/nodots",
     "zzzzzzzz",
 ];
 
@@ -123,7 +123,7 @@ fn malformed_cids_are_usage_errors_in_every_command() -> Result<()> {
                 finished.stderr
             );
             ensure!(
-                finished.stderr.contains(malformed),
+                finished.stderr.contains(malformed.trim_start_matches("/ipns/")),
                 "{words:?} does not repeat what it was given: {}",
                 finished.stderr
             );
