@@ -23,6 +23,7 @@ mod advert;
 mod behaviour;
 pub mod bitswap;
 mod config;
+mod datagrams;
 mod dht;
 mod error;
 mod events;

@@ -14,6 +14,7 @@ use crate::{
     Scope,
     address::is_global,
     behaviour::BehaviourEvent,
+    datagrams,
     job::JOB_PROTOCOL,
     metrics::Count,
     peers::{Dealings, Route, Transport},
@@ -51,6 +52,7 @@ impl Task {
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::info!(%address, "listening");
+                datagrams::make_room(&address);
                 let mut listening = self.state.listening.write();
                 if !listening.contains(&address) {
                     listening.push(address.clone());

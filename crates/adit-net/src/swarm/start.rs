@@ -23,7 +23,7 @@ use crate::{
     NetConfig, Scope,
     advert::{self, AdvertBook},
     behaviour::{Behaviour, BehaviourEvent, Parts},
-    bitswap,
+    bitswap, datagrams,
     dht::{Announcer, ProvidedLog, ProviderRecords},
     error::StartError,
     events::NetEvents,
@@ -223,6 +223,7 @@ async fn listen(
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, address } => {
                     waiting.remove(&listener_id);
+                    datagrams::make_room(&address);
                     listening.push(address);
                 }
                 SwarmEvent::ListenerClosed { listener_id, reason, .. } => {

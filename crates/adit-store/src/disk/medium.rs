@@ -39,6 +39,12 @@ pub(crate) trait SegmentFile: Debug + Send + Sync {
     /// Writes whole pages at a page boundary.
     fn write_pages(&self, pages: &[u8], offset: u64) -> io::Result<()>;
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Reads exactly `len` bytes into memory of their own.
+    fn read_at(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
     /// Reads only what is in memory already; `false` where the disk would have to be waited for.
     fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> bool;
     /// Everything written before is durable when this returns.
@@ -74,6 +80,24 @@ impl OsMedium {
     fn path(&self, number: u32) -> PathBuf {
         self.segments.join(format!("{number:08x}.seg"))
     }
+}
+
+/// Up to `len` bytes of a file, fewer only where it ends before. They are read into memory that nobody filled with zeros
+/// first, which for blocks of a megabyte costs as much as reading them does.
+pub(crate) fn read_at(file: &File, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // A capacity may be larger than what was asked for.
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 /// Makes the names in `dir` durable.
@@ -179,6 +203,11 @@ impl SegmentFile for OsSegment {
         self.read.read_exact_at(buf, offset)
     }
 
+    fn read_at(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let bytes = read_at(&self.read, len, offset)?;
+        if bytes.len() == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
     fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> bool {
         let wanted = buf.len();
         let slices = &mut [io::IoSliceMut::new(buf)];
@@ -211,5 +240,28 @@ impl SegmentFile for OsSegment {
 
     fn file(&self) -> Option<Arc<File>> {
         Some(self.read.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_gives_what_was_asked_for_or_what_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let file = File::open(&path).unwrap();
+        for (len, offset) in [(0, 0), (1, 99_999), (70_000, 11), (100_000, 0)] {
+            assert_eq!(read_at(&file, len, offset as u64).unwrap(), content[offset..offset + len]);
+        }
+        assert_eq!(read_at(&file, 100, 99_990).unwrap(), content[99_990..]);
+        assert!(read_at(&file, 100, 200_000).unwrap().is_empty());
+        let segment = OsSegment { read: Arc::new(file), write: None };
+        assert_eq!(segment.read_at(7, 3).unwrap(), content[3..10]);
+        let short = segment.read_at(11, 99_990).unwrap_err();
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

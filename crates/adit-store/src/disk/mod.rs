@@ -49,7 +49,7 @@ use self::{
 pub(crate) use self::{
     index::LogPosition,
     layout::Place,
-    medium::{Medium, OsMedium, sync_dir},
+    medium::{Medium, OsMedium, read_at, sync_dir},
     reclaim::{Spare, free_garbage, is_before},
     state::Shared,
 };

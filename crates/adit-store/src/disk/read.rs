@@ -152,9 +152,8 @@ impl Shared {
     }
 
     fn read(&self, place: Place) -> std::io::Result<Bytes> {
-        let mut bytes = vec![0; place.len as usize];
-        self.segments.get(place.segment)?.read_exact_at(&mut bytes, u64::from(place.offset))?;
-        Ok(bytes.into())
+        let segment = self.segments.get(place.segment)?;
+        Ok(segment.read_at(place.len as usize, u64::from(place.offset))?.into())
     }
 
     /// A small block that the kernel has in memory, verified; `None` means: take the long way.

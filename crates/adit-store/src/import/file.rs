@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -99,17 +98,9 @@ fn read_leaf(file: &File, offset: u64, options: &ImportOptions) -> io::Result<Op
     let chunk = options.layout.chunk_size;
     let left = file.metadata()?.len().saturating_sub(offset);
     // The file may grow or shrink meanwhile; what is read is what counts.
-    let mut bytes = vec![0; chunk.min(usize::try_from(left).unwrap_or(chunk))];
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(read);
+    let wanted = chunk.min(usize::try_from(left).unwrap_or(chunk));
+    let bytes = crate::disk::read_at(file, wanted, offset)?;
+    let read = bytes.len();
     options.count(read);
     Ok((read > 0).then(|| leaf(options.layout, Bytes::from(bytes))))
 }
@@ -123,9 +114,13 @@ pub(crate) async fn stream(
 ) -> Result<Built, ImportError> {
     let mut layout = FileLayout::new(options.layout, metadata);
     let mut blocks = Vec::new();
-    let chunks = stream::try_unfold(reader, |mut reader| async move {
-        let chunk = read_chunk(&mut reader, options).await.map_err(ImportError::ReadStream)?;
-        Ok(chunk.map(|chunk| (chunk, reader)))
+    let chunks = stream::try_unfold((reader, 0), |(mut reader, room)| async move {
+        let chunk = read_chunk(&mut reader, room, options).await.map_err(ImportError::ReadStream)?;
+        // What was a whole chunk is no trickle: the next one gets its memory at once.
+        Ok(chunk.map(|chunk| {
+            let room = chunk.len();
+            (chunk, (reader, room))
+        }))
     });
     let choices = options.layout;
     let mut leaves = chunks
@@ -150,14 +145,15 @@ pub(crate) async fn stream(
     Ok(built)
 }
 
-/// A whole chunk, a shorter one at the end, and then `None`.
+/// A whole chunk, a shorter one at the end, and then `None`. `room` bytes of memory are taken at once.
 async fn read_chunk(
     reader: &mut (impl AsyncRead + Unpin),
+    room: usize,
     options: &ImportOptions,
 ) -> io::Result<Option<Bytes>> {
     let chunk = options.layout.chunk_size;
-    let mut bytes = Vec::new();
-    // Grows as bytes come, so that a trickle does not hold whole chunks.
+    let mut bytes = Vec::with_capacity(room);
+    // Grows beyond that as bytes come, so that a trickle does not hold whole chunks.
     reader.take(chunk as u64).read_to_end(&mut bytes).await?;
     options.count(bytes.len());
     Ok((!bytes.is_empty()).then(|| bytes.into()))

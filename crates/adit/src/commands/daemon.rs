@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::memory;
 use crate::context::{Context, Running, parse_settings};
 use crate::exit::{Exit, Failure, chain};
 
@@ -75,7 +76,7 @@ pub(crate) fn daemon(context: &Context, args: Args) -> Result<(), Failure> {
     let settings = Settings::resolve(Some(&file), |name| std::env::var(name).ok(), &flags)
         .map_err(|error| Failure::because(Exit::Usage, "cannot use settings", &error))?;
     log_to_stderr(args.log_format)?;
-    bound_the_allocator();
+    memory::bound_the_allocator();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("adit")
@@ -85,18 +86,6 @@ pub(crate) fn daemon(context: &Context, args: Args) -> Result<(), Failure> {
     // All that matters has been awaited; what is left is a blocked thread or two.
     runtime.shutdown_background();
     ended
-}
-
-/// glibc gives every thread that it can heaps of its own, up to eight for each processor, and hardly ever gives one
-/// back. A node moves blocks from thread to thread, so each heap grows to what all of them need: 10 GiB were added with
-/// a peak of 125 MiB, and with one heap for each processor of 70 to 94.
-fn bound_the_allocator() {
-    #[cfg(target_env = "gnu")]
-    {
-        let heaps = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 64);
-        // SAFETY: there is one thread, and the call takes two integers.
-        unsafe { libc::mallopt(libc::M_ARENA_MAX, heaps as libc::c_int) };
-    }
 }
 
 fn log_to_stderr(format: LogFormat) -> Result<(), Failure> {
@@ -124,7 +113,9 @@ async fn run(context: &Context, repo: &Path, settings: Settings) -> Result<(), F
         }
         () = stop.asked() => return Ok(()),
     };
+    let rest = tokio::spawn(memory::give_back_at_rest());
     let ended = serve(context, repo, &node, &config, &mut stop).await;
+    rest.abort();
     tracing::info!("stopping");
     tokio::select! {
         () = node.shutdown() => {}

@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod job;
+pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod pin;

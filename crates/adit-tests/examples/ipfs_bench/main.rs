@@ -1,7 +1,10 @@
 //! Adit beside the real Kubo: the same files, the same machine, the same run, each by its own command line.
 //!
 //! Every figure is the median of a few rounds in which the two take turns. A ratio above 1 means that Adit is faster, or
-//! takes less. Words on the command line choose parts: `add`, `transfer`, `memory`, `gc`.
+//! takes less. Words on the command line choose parts: `add`, `transfer`, `memory`, `gc`, `dht`.
+
+mod found;
+mod garbage;
 
 use adit_tests::{Kubo, Node, Programs, peer, processes_below};
 use anyhow::{Context, Result};
@@ -15,8 +18,8 @@ use std::{
 
 const ROUNDS: usize = 3;
 const BIG: usize = 200_000_000;
-/// Blocks that are collected. With a million, Kubo would add for a quarter of an hour and collect as long.
-const GARBAGE: usize = 20_000;
+/// As long as either needs for what it does once, after its start or after work.
+const REST: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
     let named: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -26,8 +29,13 @@ fn main() -> Result<()> {
     let bench = Bench { programs, kubo, folder: tempfile::tempdir()? };
     println!("{:<46} {:>12} {:>12} {:>7}  to reach", "what", "Adit", "Kubo", "ratio");
     type Part = fn(&Bench) -> Result<()>;
-    let parts: [(&str, Part); 4] =
-        [("memory", idle_memory), ("transfer", transfers), ("add", adds), ("gc", collections)];
+    let parts: [(&str, Part); 5] = [
+        ("memory", memories),
+        ("transfer", transfers),
+        ("add", adds),
+        ("gc", garbage::collections),
+        ("dht", found::discoveries),
+    ];
     for (name, part) in parts {
         if wanted(name) {
             part(&bench)?;
@@ -71,23 +79,60 @@ impl Bench {
     }
 }
 
-fn idle_memory(bench: &Bench) -> Result<()> {
-    let (adit, kubo) = (bench.adit()?, bench.kubo()?);
-    // Long enough for what either does once after its start.
-    std::thread::sleep(Duration::from_secs(20));
-    let (ours, theirs) = (memory(adit.pid())?, memory(kubo.pid())?);
-    row("idle memory, all processes (PSS)", mb(ours), mb(theirs), theirs as f64 / ours as f64, ">= 3");
+/// Each daemon is started from a copy of its program: what several processes of one file share would count for each of
+/// them in part only, and the takers are Kubos too.
+fn memories(bench: &Bench) -> Result<()> {
+    let own = bench.folder.path().join("own");
+    fs::create_dir(&own)?;
+    for (program, name) in
+        [(&bench.programs.adit, "adit"), (&bench.programs.enclave, "adit-enclave"), (&bench.kubo, "ipfs")]
+    {
+        fs::copy(program, own.join(name))?;
+    }
+    let own =
+        Bench { programs: Programs::in_folder(&own), kubo: own.join("ipfs"), folder: tempfile::tempdir()? };
+    let (adit, kubo) = (own.adit()?, own.kubo()?);
+    Command::new("sync").status()?;
+    std::thread::sleep(REST);
+    let compare = |what: &str, ours: u64, theirs: u64| {
+        row(what, mb(ours), mb(theirs), theirs as f64 / ours as f64, ">= 3");
+    };
+    compare("idle memory, all processes (PSS)", memory(adit.pid())?, memory(kubo.pid())?);
     let path = bench.file("served", BIG, 9)?;
     let (adit_cid, kubo_cid) = (adit.add(&path)?, kubo.add(&path, &[])?);
-    let (adit_taker, kubo_taker) = (bench.kubo()?, bench.kubo()?);
-    adit_taker.ipfs(&["swarm", "connect", &over(&adit.addresses()?, "tcp")?])?;
-    kubo_taker.ipfs(&["swarm", "connect", &over(&kubo.addresses()?, "tcp")?])?;
-    adit_taker.ipfs(&["pin", "add", &adit_cid])?;
-    kubo_taker.ipfs(&["pin", "add", &kubo_cid])?;
-    let (ours, theirs) = (memory(adit.pid())?, memory(kubo.pid())?);
-    let what = "memory after adding and serving 200 MB (PSS)";
-    row(what, mb(ours), mb(theirs), theirs as f64 / ours as f64, ">= 3");
+    std::thread::sleep(REST);
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let (adit_taker, kubo_taker) = (bench.kubo()?, bench.kubo()?);
+        adit_taker.ipfs(&["swarm", "connect", &over(&adit.addresses()?, "tcp")?])?;
+        kubo_taker.ipfs(&["swarm", "connect", &over(&kubo.addresses()?, "tcp")?])?;
+        ours.extend(memory_during(adit.pid(), || adit_taker.ipfs(&["pin", "add", &adit_cid]).map(drop))?);
+        theirs.extend(memory_during(kubo.pid(), || kubo_taker.ipfs(&["pin", "add", &kubo_cid]).map(drop))?);
+    }
+    let most = |all: &[f64]| all.iter().copied().fold(0.0, f64::max) as u64;
+    compare("memory at its most while serving 200 MB (PSS)", most(&ours), most(&theirs));
+    compare("memory while serving 200 MB, median (PSS)", median(ours) as u64, median(theirs) as u64);
+    compare("memory right after that (PSS)", memory(adit.pid())?, memory(kubo.pid())?);
+    std::thread::sleep(REST);
+    compare("memory 20 s later (PSS)", memory(adit.pid())?, memory(kubo.pid())?);
     Ok(())
+}
+
+/// The memory of a daemon every 50 ms while something is done.
+fn memory_during(pid: u32, work: impl FnOnce() -> Result<()> + Send) -> Result<Vec<f64>> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(work);
+        let mut found = Vec::new();
+        loop {
+            found.push(memory(pid)? as f64);
+            if worker.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        worker.join().expect("no panic")?;
+        Ok(found)
+    })
 }
 
 fn transfers(bench: &Bench) -> Result<()> {
@@ -151,22 +196,6 @@ fn adds(bench: &Bench) -> Result<()> {
     }
     let (adit, kubo) = (median(ours), median(theirs));
     row("add of 10,000 small files", time(adit), time(kubo), kubo / adit, ">= 3");
-    Ok(())
-}
-
-fn collections(bench: &Bench) -> Result<()> {
-    let tree = small_files(bench, GARBAGE)?;
-    let (adit, kubo) = (bench.adit()?, bench.kubo()?);
-    adit.adit(&["add", "--no-pin", tree.to_str().context("text")?])?.expect(0)?;
-    kubo.add(&tree, &["--pin=false"])?;
-    let mut freed = None;
-    let ours = seconds(|| {
-        freed = adit.json(&["repo", "gc"])?["bytes_freed"].as_u64();
-        Ok(())
-    })?;
-    anyhow::ensure!(freed > Some(GARBAGE as u64 * 1000), "Adit freed only {freed:?} bytes");
-    let theirs = seconds(|| kubo.ipfs(&["repo", "gc", "--quiet"]).map(drop))?;
-    row(&format!("collecting {GARBAGE} small blocks"), time(ours), time(theirs), theirs / ours, ">= 5");
     Ok(())
 }
 
