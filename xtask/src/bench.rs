@@ -51,7 +51,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "ipfs",
-        measures: "adding, transfers, memory and collection beside the real Kubo",
+        measures: "adding, transfers, memory, collecting a million blocks and finding, beside the real Kubo",
         package: "adit-tests",
         example: "ipfs_bench",
         needs_peers: false,
