@@ -11,7 +11,8 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Processor time between two looks that counts as work: 5 % of one processor.
 const WORK: Duration = Duration::from_millis(250);
-/// A daemon that never rests gives back after so many looks: a minute.
+/// After so many looks, a minute, memory is given back in any case: some daemons never rest, and what one does at rest
+/// touches a little more of the program each time.
 const LOOKS_AT_MOST: u32 = 12;
 
 /// glibc gives every thread that it can heaps of its own, up to eight for each processor. A node moves blocks from thread
@@ -46,8 +47,8 @@ struct Rest {
     used: Duration,
     /// There was work since memory was given back last.
     worked: bool,
-    /// Looks since then that saw work.
-    busy: u32,
+    /// Looks since then.
+    looks: u32,
 }
 
 impl Rest {
@@ -55,11 +56,9 @@ impl Rest {
     fn is_due(&mut self, used: Duration) -> bool {
         let working = used.saturating_sub(self.used) > WORK;
         self.used = used;
-        if working {
-            self.worked = true;
-            self.busy += 1;
-        }
-        let due = if working { self.busy >= LOOKS_AT_MOST } else { self.worked };
+        self.worked |= working;
+        self.looks += 1;
+        let due = self.looks >= LOOKS_AT_MOST || (self.worked && !working);
         if due {
             *self = Rest { used, ..Rest::default() };
         }
@@ -129,16 +128,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_once_after_work_and_now_and_then_during_it() {
+    fn memory_is_given_back_after_work_and_every_minute() {
         let mut rest = Rest { worked: true, ..Rest::default() };
-        let at = |looks: u64, busy: u64| Duration::from_millis(looks + 1000 * busy);
-        assert!(!rest.is_due(at(0, 1)), "the start is work");
-        assert!(rest.is_due(at(1, 1)));
-        assert!(!rest.is_due(at(2, 1)), "nothing happened since");
-        assert!(!rest.is_due(at(3, 2)));
-        assert!(rest.is_due(at(4, 2)));
-        let dues = (0..24).filter(|look| rest.is_due(at(5, 3 + look))).count();
-        assert_eq!(dues, 2, "twice in two minutes of work");
+        let mut used = Duration::ZERO;
+        let mut is_due = |milliseconds| {
+            used += Duration::from_millis(milliseconds);
+            rest.is_due(used)
+        };
+        assert!(!is_due(1000), "the start is work");
+        assert!(is_due(1));
+        assert!(!is_due(1), "nothing happened since");
+        assert!(!is_due(1000));
+        assert!(is_due(249));
+        for milliseconds in [1000, 1] {
+            let dues = (0..24).filter(|_| is_due(milliseconds)).count();
+            assert_eq!(dues, 2, "twice in two minutes, whether there is work or not");
+        }
     }
 
     #[test]
