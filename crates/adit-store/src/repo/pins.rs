@@ -12,9 +12,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::{StoreError, disk::Medium};
 
 const NAME: &str = "pins.redb";
+type Key = (&'static [u8], &'static str);
+type Kept = (u8, u8, u64, u64);
 /// (binary CID, name) → (kind, keeper, created, expires; both in Unix seconds, 0 for never). The kind is 1 for a direct
 /// pin; the keeper is 1 where the backend keeps the blocks.
-const PINS: TableDefinition<(&[u8], &str), (u8, u8, u64, u64)> = TableDefinition::new("pins-2");
+const PINS: TableDefinition<Key, Kept> = TableDefinition::new("pins-2");
 /// The same in format 1. Of the kind, bit 0 is set for a direct pin, and bit 1, which its first programs did not know, for
 /// one that the backend keeps.
 const PINS_1: TableDefinition<(&[u8], &str), (u8, u64, u64)> = TableDefinition::new("pins-1");
