@@ -14,6 +14,10 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn start(what: &'static str, limit: Duration) -> Self {
+        Self::below(std::process::id(), what, limit)
+    }
+
+    fn below(root: u32, what: &'static str, limit: Duration) -> Self {
         let (over, ended) = mpsc::channel();
         thread::spawn(move || {
             if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
@@ -21,7 +25,7 @@ impl Watchdog {
                 eprintln!(
                     "xtask: a test that hangs is named above: \"has been running for over 60 seconds\""
                 );
-                kill_all_below(std::process::id());
+                kill_all_below(root);
             }
         });
         Watchdog { _over: over }
@@ -47,19 +51,21 @@ fn kill_all_below(root: u32) {
 mod tests {
     use super::*;
     use std::{
-        os::unix::process::ExitStatusExt,
+        io::Read,
         process::{Command, Stdio},
     };
 
     #[test]
     fn what_hangs_is_killed_with_all_that_it_started() {
-        let mut shell = Command::new("sh");
-        let mut shell = shell.args(["-c", "sleep 600 & sleep 600"]).stdout(Stdio::piped()).spawn().unwrap();
-        let watchdog = Watchdog::start("a test of the watchdog", Duration::from_millis(200));
-        assert_eq!(shell.wait().unwrap().signal(), Some(libc::SIGKILL));
-        // Both sleeping processes held the other end.
-        let mut rest = Vec::new();
-        std::io::Read::read_to_end(&mut shell.stdout.take().unwrap(), &mut rest).unwrap();
+        // Below a process of its own: other tests of this one have children too.
+        let script = "sh -c 'sleep 600 & sleep 600'; echo $?";
+        let mut shell = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::below(shell.id(), "a test of the watchdog", Duration::from_millis(200));
+        // All of them hold the other end.
+        let mut said = String::new();
+        shell.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said, format!("{}\n", 128 + libc::SIGKILL));
+        assert!(shell.wait().unwrap().success());
         drop(watchdog);
     }
 }
