@@ -1,10 +1,11 @@
 //! A holder's log of one object: entries that each name the one before.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// The digest of something: a policy, an invocation, a grant, an entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(pub [u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Id(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
 impl std::fmt::Debug for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -24,7 +25,8 @@ pub struct Use {
 }
 
 /// What governs an object now. Signed by its owner; of two, that with the higher number counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
     /// From 1; 0 is before the owner said anything.
     pub number: u64,
@@ -66,35 +68,97 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The digest that the holder signs, and that the next entry names.
-    pub fn id(&self) -> Id {
-        let mut hash = Sha256::new();
-        hash.update(b"adit/release-entry/1\0");
-        hash.update(self.before.0);
-        hash.update(self.boot.to_be_bytes());
-        hash.update(self.time.to_be_bytes());
-        // Every kind has one length, and its number comes first: no two entries have the same bytes.
+    /// Most bytes of one.
+    pub const MOST_BYTES: usize = 113;
+
+    /// Its bytes: the digest before, the start (4), the time (8), the kind (1), and what the kind has. Numbers are
+    /// big-endian. Every kind has one length, so no two entries have the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::MOST_BYTES);
+        bytes.extend(self.before.0);
+        bytes.extend(self.boot.to_be_bytes());
+        bytes.extend(self.time.to_be_bytes());
         match &self.act {
-            Act::Started => hash.update([0]),
+            Act::Started => bytes.push(0),
             Act::Head(head) => {
-                hash.update([1]);
-                hash.update(head.number.to_be_bytes());
-                hash.update([u8::from(head.policy.is_some())]);
-                hash.update(head.policy.map_or([0; 32], |policy| policy.0));
-                hash.update(head.uses.to_be_bytes());
+                bytes.push(1);
+                bytes.extend(head.number.to_be_bytes());
+                bytes.push(u8::from(head.policy.is_some()));
+                bytes.extend(head.policy.map_or([0; 32], |policy| policy.0));
+                bytes.extend(head.uses.to_be_bytes());
             }
             Act::Used(used) => {
-                hash.update([2]);
-                hash.update(used.policy.0);
-                hash.update(used.slot.to_be_bytes());
-                hash.update(used.invocation.0);
+                bytes.push(2);
+                bytes.extend(used.policy.0);
+                bytes.extend(used.slot.to_be_bytes());
+                bytes.extend(used.invocation.0);
             }
             Act::Refused { invocation, reason } => {
-                hash.update([3, *reason]);
-                hash.update(invocation.0);
+                bytes.extend([3, *reason]);
+                bytes.extend(invocation.0);
             }
         }
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (before, rest) = bytes.split_first_chunk()?;
+        let (boot, rest) = rest.split_first_chunk()?;
+        let (time, rest) = rest.split_first_chunk()?;
+        let ([kind], rest) = rest.split_first_chunk()?;
+        let (act, rest) = match kind {
+            0 => (Act::Started, rest),
+            1 => {
+                let (number, rest) = rest.split_first_chunk()?;
+                let ([some], rest) = rest.split_first_chunk()?;
+                let (policy, rest) = rest.split_first_chunk()?;
+                let (uses, rest) = rest.split_first_chunk()?;
+                let policy = match some {
+                    0 if *policy == [0; 32] => None,
+                    1 => Some(Id(*policy)),
+                    _ => return None,
+                };
+                let (number, uses) = (u64::from_be_bytes(*number), u32::from_be_bytes(*uses));
+                (Act::Head(Head { number, policy, uses }), rest)
+            }
+            2 => {
+                let (policy, rest) = rest.split_first_chunk()?;
+                let (slot, rest) = rest.split_first_chunk()?;
+                let (invocation, rest) = rest.split_first_chunk()?;
+                let slot = u32::from_be_bytes(*slot);
+                (Act::Used(Use { policy: Id(*policy), slot, invocation: Id(*invocation) }), rest)
+            }
+            3 => {
+                let ([reason], rest) = rest.split_first_chunk()?;
+                let (invocation, rest) = rest.split_first_chunk()?;
+                (Act::Refused { invocation: Id(*invocation), reason: *reason }, rest)
+            }
+            _ => return None,
+        };
+        let (boot, time) = (u32::from_be_bytes(*boot), u64::from_be_bytes(*time));
+        rest.is_empty().then_some(Self { before: Id(*before), boot, time, act })
+    }
+
+    /// The digest that the holder signs, and that the next entry names: SHA-256 of `adit/release-entry/1`, a zero byte and
+    /// the entry's bytes.
+    pub fn id(&self) -> Id {
+        let hash = Sha256::new().chain_update(b"adit/release-entry/1\0").chain_update(self.to_bytes());
         Id(hash.finalize().into())
+    }
+}
+
+/// As a byte string.
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.to_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes: serde_bytes::ByteBuf = Deserialize::deserialize(deserializer)?;
+        Self::from_bytes(&bytes).ok_or_else(|| serde::de::Error::custom("not an entry of a release log"))
     }
 }
 
@@ -192,5 +256,57 @@ impl Chain {
         }
         self.put(at, &entries[same..]);
         Offered::Taken { at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        let used = Use { policy: Id([2; 32]), slot: 7, invocation: Id([3; 32]) };
+        let acts = [
+            Act::Started,
+            Act::Head(Head { number: 9, policy: Some(Id([2; 32])), uses: 8 }),
+            Act::Head(Head { number: 10, policy: None, uses: 0 }),
+            Act::Used(used),
+            Act::Refused { invocation: Id([3; 32]), reason: 200 },
+        ];
+        acts.map(|act| Entry { before: Id([1; 32]), boot: 4, time: 1_800_000_000_000, act }).to_vec()
+    }
+
+    #[test]
+    fn entries_read_back_and_no_other_bytes_are_one() {
+        for entry in entries() {
+            let bytes = entry.to_bytes();
+            assert!(bytes.len() <= Entry::MOST_BYTES);
+            assert_eq!(Entry::from_bytes(&bytes).as_ref(), Some(&entry));
+            for len in 0..bytes.len() {
+                assert_eq!(Entry::from_bytes(&bytes[..len]), None, "{entry:?} cut at {len}");
+            }
+            assert_eq!(Entry::from_bytes(&[&bytes[..], &[0]].concat()), None);
+            // Whatever else can be read is another entry, with another digest.
+            for at in 0..bytes.len() {
+                let mut other = bytes.clone();
+                other[at] ^= 1;
+                if let Some(other) = Entry::from_bytes(&other) {
+                    assert_ne!((other.id(), &other), (entry.id(), &entry));
+                }
+            }
+        }
+        let mut bytes = entries()[2].to_bytes();
+        *bytes.last_chunk_mut::<5>().unwrap() = [1, 0, 0, 0, 0];
+        assert_eq!(Entry::from_bytes(&bytes), None, "a policy where there is none");
+        assert_eq!(Entry::from_bytes(&[&[0; 44][..], &[4]].concat()), None, "an unknown kind");
+    }
+
+    /// Other implementations must agree on this.
+    #[test]
+    fn the_digest_of_an_entry_stays() {
+        let digest = entries()[3].id().0;
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&digest),
+            "e483a7d528c81ee3559d7c25ccbcaec62e4b0c2ec111551f270bd5593cc6e353"
+        );
     }
 }

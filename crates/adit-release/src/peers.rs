@@ -1,9 +1,11 @@
 //! What holders of one object say to each other.
 
 use crate::chain::{Chain, Entry, Head, Id};
+use serde::{Deserialize, Serialize};
 
 /// How far a chain is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tip {
     /// Entries.
     pub len: usize,
@@ -13,7 +15,8 @@ pub struct Tip {
 
 /// That nothing is taken any more that a holder sent before it started for the `boot`th time. The holder's own signed
 /// [`Message::Recall`] is what proves it to others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Promise {
     /// The start.
     pub boot: u32,
@@ -22,7 +25,8 @@ pub struct Promise {
 }
 
 /// One message. The sender's signature is checked by whoever carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Message {
     /// "I start. What had I written, and what do you keep of the others?"
     Recall { start: Promise, have: Vec<Tip> },
