@@ -219,7 +219,7 @@ impl Chain {
     }
 
     /// Of two versions of one holder's log, that of the later start counts, and of those the longer.
-    fn rank(&self) -> (u32, usize) {
+    pub(crate) fn rank(&self) -> (u32, usize) {
         (self.entries.last().map_or(0, |entry| entry.boot), self.len())
     }
 

@@ -16,12 +16,14 @@
 //!
 //! Start reading at `terms.rs` for the numbers, then `book.rs`.
 
+mod audit;
 mod book;
 mod chain;
 mod collect;
 mod peers;
 mod terms;
 
+pub use audit::{Audit, Contradiction, Copy, Given, Line};
 pub use book::{Action, Book, Change, Refusal};
 pub use chain::{Act, Chain, Entry, Head, Id, Use};
 pub use collect::{Collector, NotWanted, Release};
