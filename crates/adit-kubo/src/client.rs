@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,11 @@ use hyper_util::{
 };
 use tokio::sync::Semaphore;
 
+use crate::{
+    circuit::{Away, Circuit},
+    upload,
+};
+
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type SendBody = UnsyncBoxBody<Bytes, Cause>;
 
@@ -29,6 +35,10 @@ pub(crate) type SendBody = UnsyncBoxBody<Bytes, Cause>;
 const PARALLEL: usize = 32;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Between two questions to a Kubo that is away whether it is back.
+const PROBE: Duration = Duration::from_millis(500);
+/// How long each of them waits for an answer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const KEPT: Duration = Duration::from_secs(30);
 /// The longest line of a stream of JSON values.
@@ -89,6 +99,7 @@ pub(crate) struct Client {
     http: legacy::Client<HttpsConnector<HttpConnector>, SendBody>,
     pub(crate) patience: Duration,
     slots: Semaphore,
+    circuit: Circuit,
 }
 
 impl fmt::Debug for Client {
@@ -134,6 +145,7 @@ impl Client {
             http,
             patience: options.patience,
             slots: Semaphore::new(PARALLEL),
+            circuit: Circuit::new(options.patience),
         })
     }
 
@@ -155,13 +167,67 @@ impl Client {
         }
     }
 
+    /// Where Kubo has not answered anything for long: for how long, and why.
+    pub(crate) fn away(&self) -> Option<Away> {
+        self.circuit.away(Instant::now())
+    }
+
+    /// Fails at once where Kubo is known to be away.
+    pub(crate) fn expect_it(&self) -> Result<(), BackendError> {
+        let Some(away) = self.away() else { return Ok(()) };
+        let (silent, reason) = (away.silent.as_secs(), away.reason);
+        let words =
+            format!("has not answered for {silent} s ({reason}); it is used again as soon as it does");
+        Err(self.error(BackendFailure::Unreachable, words))
+    }
+
+    /// Notes what a request that began then came to. Where that makes Kubo count as away, begins to ask whether it is back.
+    pub(crate) fn note<T>(self: &Arc<Self>, begun: Instant, done: &Result<T, BackendError>) {
+        let Err(error) = done else { return };
+        let unanswered = error.failure == BackendFailure::Unreachable;
+        if !unanswered || !self.circuit.failed(begun, Instant::now(), &error.reason) {
+            return;
+        }
+        tracing::warn!("{} does not answer ({}); nothing waits for it any more", self.name, error.reason);
+        let client = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PROBE).await;
+                let Some(client) = client.upgrade() else { return };
+                if client.away().is_none() {
+                    return;
+                }
+                let asked = tokio::time::timeout(PROBE_PATIENCE, client.send("version", None)).await;
+                if matches!(asked, Ok(Ok(_))) {
+                    tracing::info!("{} answers again", client.name);
+                    return;
+                }
+            }
+        });
+    }
+
     /// A short command that may be repeated, and its whole answer of at most `limit` bytes.
-    pub(crate) async fn call(&self, command: &str, limit: usize) -> Result<Said, BackendError> {
+    pub(crate) async fn call(self: &Arc<Self>, command: &str, limit: usize) -> Result<Said, BackendError> {
+        self.call_with(command, None, limit).await
+    }
+
+    /// The same with a file to send along.
+    pub(crate) async fn call_with(
+        self: &Arc<Self>,
+        command: &str,
+        file: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Said, BackendError> {
+        self.expect_it()?;
+        let begun = Instant::now();
         let until = tokio::time::Instant::now() + self.patience;
         let patiently = async {
             let _slot = self.slots.acquire().await;
             loop {
-                let tried = async { self.whole(self.send(command, None).await?, limit).await };
+                let tried = async {
+                    let body = file.clone().map(upload::file);
+                    self.whole(self.send(command, body).await?, limit).await
+                };
                 match tried.await {
                     Err(error)
                         if error.failure == BackendFailure::Unreachable
@@ -173,20 +239,26 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout_at(until, patiently).await.map_err(|_| self.silent(self.patience))?
+        let done = tokio::time::timeout_at(until, patiently).await;
+        let done = done.unwrap_or_else(|_| Err(self.silent(self.patience)));
+        self.note(begun, &done);
+        done
     }
 
     /// A command whose answer is a stream of JSON values, a line each, with at most `quiet` between two pieces. An error that comes
     /// after the beginning is an error all the same.
     pub(crate) async fn lines(
-        &self,
+        self: &Arc<Self>,
         command: &str,
         quiet: Duration,
         mut take: impl FnMut(&[u8]) -> Result<(), BackendError> + Send,
     ) -> Result<(), BackendError> {
+        self.expect_it()?;
+        let begun = Instant::now();
         let answer = tokio::time::timeout(quiet, self.send(command, None)).await;
-        let answer = answer.map_err(|_| self.silent(quiet))??;
-        self.each_line(answer, quiet, &mut take).await
+        let answer = answer.unwrap_or_else(|_| Err(self.silent(quiet)));
+        self.note(begun, &answer);
+        self.each_line(answer?, quiet, &mut take).await
     }
 
     pub(crate) async fn each_line(
@@ -241,6 +313,7 @@ impl Client {
         let request =
             request.body(body).map_err(|error| self.error(BackendFailure::Wrong, error.to_string()))?;
         let answer = self.http.request(request).await.map_err(|error| self.broken(&error))?;
+        self.circuit.heard(Instant::now());
         if answer.status().is_redirection() {
             let words = format!("it redirects (status {}), which is not followed", answer.status().as_u16());
             return Err(self.error(BackendFailure::Wrong, words));
@@ -296,6 +369,10 @@ impl Client {
                 "it does not let this node in (status {}); ipfs.authorization-file names the secret that it wants",
                 status.as_u16()
             ),
+            (404, _) => {
+                "does not know this command (status 404); is that a Kubo's RPC, and not an old one's?"
+                    .to_owned()
+            }
             (500, Ok(refusal)) => quoted(&refusal.message),
             _ => format!("answered with status {}; is that a Kubo's RPC?", status.as_u16()),
         })

@@ -1,6 +1,6 @@
 //! What a repo asks of a Kubo, in Kubo's commands.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use adit_store::{
     Backend, BackendError, BackendFailure, BlockStream, Incomplete, Keeper, KeeperReport, KeeperStat, Kept,
@@ -10,10 +10,12 @@ use adit_unixfs::block;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     absent::Absent,
+    circuit::Away,
     client::{Client, InvalidKubo, Options, Said},
     upload,
 };
@@ -28,7 +30,7 @@ const LISTED: usize = 10_000;
 /// A Kubo node, by its RPC.
 #[derive(Debug)]
 pub struct Kubo {
-    client: Client,
+    client: Arc<Client>,
     absent: Absent,
 }
 
@@ -83,7 +85,7 @@ struct ImportStats {
 impl Kubo {
     /// Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, InvalidKubo> {
-        Ok(Self { client: Client::new(options)?, absent: Absent::default() })
+        Ok(Self { client: Arc::new(Client::new(options)?), absent: Absent::default() })
     }
 
     /// Its version, such as `0.43.0`.
@@ -94,6 +96,45 @@ impl Kubo {
             version: String,
         }
         Ok(self.value::<Version>("version").await?.version)
+    }
+
+    /// Since when it has not answered, where requests fail at once because of that.
+    pub fn away(&self) -> Option<Away> {
+        self.client.away()
+    }
+
+    /// Its peer id, base58 as a rule, and its public key in libp2p's protobuf. Neither is checked.
+    pub async fn identity(&self) -> Result<(String, Vec<u8>), BackendError> {
+        #[derive(Deserialize)]
+        struct Identity {
+            #[serde(rename = "ID")]
+            id: String,
+            #[serde(rename = "PublicKey")]
+            key: String,
+        }
+        let Identity { id, key } = self.value("id?offline=true").await?;
+        let unreadable = |_| self.client.error(BackendFailure::Wrong, "its public key cannot be read");
+        Ok((id, BASE64.decode(key.as_bytes()).map_err(unreadable)?))
+    }
+
+    /// Has it sign something with its own key (`ipfs key sign`, since Kubo 0.25), which signs `libp2p-key signed
+    /// message:` and then these bytes. The signature is not checked.
+    pub async fn sign(&self, data: Vec<u8>) -> Result<Vec<u8>, BackendError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Signed {
+            signature: String,
+        }
+        match self.client.call_with("key/sign?key=self", Some(data.into()), ANSWER).await? {
+            Said::Done(answer) => {
+                let Signed { signature } = self.read(&answer)?;
+                // Multibase, of which Kubo uses this one.
+                let text = signature.strip_prefix('u').map(str::as_bytes);
+                let bytes = text.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
+                bytes.ok_or_else(|| self.client.error(BackendFailure::Wrong, "its signature cannot be read"))
+            }
+            Said::No(words) => Err(self.client.refused(&words)),
+        }
     }
 
     async fn value<T: DeserializeOwned>(&self, command: &str) -> Result<T, BackendError> {

@@ -7,12 +7,14 @@
 //! What this crate never does: hand out bytes that are not their CID's, follow a redirect, read more of an answer than
 //! it can need, wait without an end, or say a secret in a message.
 //!
-//! Start reading at `kubo.rs`; `client.rs` has the HTTP and its limits.
+//! Start reading at `kubo.rs`; `client.rs` has the HTTP and its limits, `circuit.rs` who waits for a Kubo that is away.
 
 mod absent;
+mod circuit;
 mod client;
 mod kubo;
 mod upload;
 
+pub use circuit::Away;
 pub use client::{InvalidKubo, Options};
 pub use kubo::Kubo;

@@ -1,8 +1,11 @@
 //! Bodies that are sent to Kubo: one part of a form, and a CAR within it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use adit_store::{BackendError, BlockStream};
@@ -37,16 +40,23 @@ fn form(content: impl Stream<Item = Result<Bytes, Cause>> + Send + 'static) -> (
     (kind.expect("hexadecimal digits fit into a header"), body)
 }
 
+/// A form with one small file.
+pub(crate) fn file(content: Bytes) -> (HeaderValue, SendBody) {
+    form(stream::iter([Ok(content)]))
+}
+
 /// Sends blocks as a CAR. Gives the answer and how many blocks were sent.
 ///
 /// # Errors
 /// Where nothing moves for the client's patience, neither there nor here.
 pub(crate) async fn car(
-    client: &Client,
+    client: &Arc<Client>,
     command: &str,
     root: &Cid,
     blocks: BlockStream,
 ) -> Result<(Response<Incoming>, u64), BackendError> {
+    client.expect_it()?;
+    let begun = Instant::now();
     let (moved, sent) = (Arc::new(Moved::now()), Arc::new(AtomicU64::new(0)));
     let failed = Arc::new(parking_lot::Mutex::new(None));
     let sections = {
@@ -73,7 +83,7 @@ pub(crate) async fn car(
             answer = &mut request => break answer,
             () = tokio::time::sleep_until(until.into()) => if moved.since() + client.patience <= until {
                 let words = format!("took nothing and said nothing for {} s", client.patience.as_secs_f32());
-                return Err(client.error(adit_store::BackendFailure::Unreachable, words));
+                break Err(client.error(adit_store::BackendFailure::Unreachable, words));
             },
         }
     };
@@ -82,5 +92,6 @@ pub(crate) async fn car(
         let words = format!("could not be given a block: {reason}");
         return Err(client.error(adit_store::BackendFailure::Refused, words));
     }
+    client.note(begun, &answer);
     Ok((answer?, sent.load(Ordering::Relaxed)))
 }

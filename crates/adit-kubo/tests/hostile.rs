@@ -123,3 +123,67 @@ async fn an_import_is_believed_only_with_its_count() {
     let error = kubo.take(&block().cid, PinKind::Recursive, blocks).await.unwrap_err();
     assert!(error.failure == BackendFailure::Wrong && error.reason.contains("1 blocks"), "{error}");
 }
+
+/// Answers like a Kubo of which this is the whole memory, until it is dropped.
+async fn living(port: u16, body: &'static [u8]) -> (tokio::task::JoinHandle<()>, u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(&ok(body)).await;
+        }
+    });
+    (task, port)
+}
+
+#[tokio::test]
+async fn one_that_is_away_is_waited_for_once_and_used_as_soon_as_it_is_back() {
+    let (life, port) = living(0, br#"{"Version":"0.43.0"}"#).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let patience = Duration::from_secs(2);
+    let kubo = Kubo::new(Options { url, authorization: None, patience }).unwrap();
+    assert_eq!(kubo.version().await.unwrap(), "0.43.0");
+    life.abort();
+    let _ = life.await;
+    // The first one waits: it might be a restart.
+    let begun = Instant::now();
+    assert_eq!(kubo.get(&block().cid).await.unwrap_err().failure, BackendFailure::Unreachable);
+    assert!(begun.elapsed() >= patience * 3 / 4, "{:?}", begun.elapsed());
+    assert!(kubo.away().is_some());
+    // All others are told at once.
+    let begun = Instant::now();
+    for _ in 0..200 {
+        let error = kubo.has(&block().cid).await.unwrap_err();
+        assert!(
+            error.failure == BackendFailure::Unreachable && error.reason.contains("has not answered for")
+        );
+        assert!(kubo.pins().await.is_err() && kubo.version().await.is_err());
+    }
+    assert!(begun.elapsed() < patience / 2, "{:?}", begun.elapsed());
+    // Nobody asks, and still it is seen that it is back.
+    let (_life, _) = living(port, br#"{"Version":"0.44.0"}"#).await;
+    let begun = Instant::now();
+    while kubo.away().is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(kubo.version().await.unwrap(), "0.44.0");
+}
+
+#[tokio::test]
+async fn a_signature_is_read_or_refused() {
+    let (kubo, _) = stand_in(ok(br#"{"Key":{"Name":"self","Id":"k51"},"Signature":"uAP8"}"#), false).await;
+    assert_eq!(kubo.sign(b"words".to_vec()).await.unwrap(), [0, 255]);
+    for wrong in [&br#"{"Signature":"zAP8"}"#[..], br#"{"Signature":"u*"}"#, br#"{"Signature":""}"#, b"{}"] {
+        let (kubo, _) = stand_in(ok(wrong), false).await;
+        assert_eq!(kubo.sign(b"words".to_vec()).await.unwrap_err().failure, BackendFailure::Wrong);
+    }
+    let unknown = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let (kubo, _) = stand_in(unknown, false).await;
+    let error = kubo.sign(b"words".to_vec()).await.unwrap_err();
+    assert!(error.failure == BackendFailure::Refused && error.reason.contains("an old one"), "{error}");
+    let (kubo, _) = stand_in(ok(br#"{"ID":"12D3KooW","PublicKey":"CAES"}"#), false).await;
+    assert_eq!(kubo.identity().await.unwrap(), ("12D3KooW".to_owned(), vec![8, 1, 18]));
+}

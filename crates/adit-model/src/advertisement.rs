@@ -1,5 +1,6 @@
 //! Advertisement: what a node offers, signed and short-lived.
 
+use crate::alias::Alias;
 use crate::dagcbor::{map_record, text_enum};
 use crate::ids::{AccountId, NodeId};
 use crate::names::AdvertisementCid;
@@ -11,13 +12,15 @@ use serde::{Deserialize, Serialize};
 
 /// What a node tells the network about itself. Signed by its identity.
 ///
-/// Version 1 also names `prices`, `certificate` (of trust) and `alias` (a Kubo peer that speaks for the node);
-/// they are refused for now.
+/// Version 1 also names `prices` and `certificate` (of trust); they are refused for now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Advertisement {
     /// The node, which signs.
     pub node: NodeId,
+    /// The IPFS node that it stands beside, by that node's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Alias>,
     /// The account of its operator, which will sign acceptances.
     pub operator: AccountId,
     /// The network it belongs to, such as `ipfs` or `devnet`.
@@ -34,8 +37,9 @@ pub struct Advertisement {
 }
 
 map_record! {
-    Advertisement as "advertisement", version 1, refuses ["alias", "prices", "certificate"];
+    Advertisement as "advertisement", version 1, refuses ["prices", "certificate"];
     req "node" => node,
+    opt "alias" => alias,
     req "issued" => issued,
     req "expires" => expires,
     req "network" => network,
@@ -115,7 +119,7 @@ impl Advertisement {
         if self.issued >= self.expires {
             return Err(Invalid::EmptyInterval { what: "the advertisement" });
         }
-        Ok(())
+        self.alias.as_ref().map_or(Ok(()), |alias| alias.check(self.issued, self.expires))
     }
 
     /// Whether it may be relied on at this Unix time.

@@ -4,7 +4,7 @@
 //! [`Acceptance`] an operator's signed promise to do it. An [`Outcome`] is what came of the task, the same on
 //! every honest node; a [`Receipt`], signed twice by the enclave's job key inside an [`Envelope`], says who
 //! computed it, when, and on what evidence. An [`Endorsement`] lets a node's identity vouch for a job key, and
-//! an [`Advertisement`] tells the network what a node offers. A [`KeepOrder`] asks another node for a copy of content.
+//! an [`Advertisement`] tells the network what a node offers, and by an [`Alias`] which Kubo it stands beside. A [`KeepOrder`] asks another node for a copy of content.
 //!
 //! Every record is canonical DAG-CBOR with a version, and is named by the CID of its bytes. One record has one
 //! encoding: unknown fields, other encodings and oversized input are refused ([`DecodeError`] says which).
@@ -19,6 +19,7 @@
 //! `vectors/` holds every record with its bytes, CID and signatures, for other implementations.
 
 mod advertisement;
+mod alias;
 mod cose;
 mod dagcbor;
 mod eip712;
@@ -37,6 +38,7 @@ pub mod text;
 mod verify;
 
 pub use advertisement::{Abilities, Accept, Advertisement};
+pub use alias::{Alias, KuboId};
 pub use dagcbor::{DecodeError, MAX_RECORD_BYTES};
 pub use envelope::{Envelope, ReceiptError, VerifiedReceipt};
 pub use ids::{AccountId, Amount, IdError, JobKey, NodeId};

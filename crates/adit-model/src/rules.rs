@@ -32,6 +32,12 @@ pub mod limits {
     pub const ADDRESS_BYTES: usize = 256;
     /// Entries in each of an advertisement's lists of abilities.
     pub const ABILITIES: usize = 16;
+    /// Bytes of an alias's public key: RSA with 4096 bits.
+    pub const ALIAS_KEY_BYTES: usize = 600;
+    /// Bytes of an alias's signature: RSA with 4096 bits.
+    pub const ALIAS_SIGNATURE_BYTES: usize = 512;
+    /// Seconds that an alias may hold.
+    pub const ALIAS_SECONDS: u64 = 24 * 3600;
 }
 
 /// A record that is well-formed and still means nothing.
@@ -59,6 +65,8 @@ pub enum Invalid {
     Control { what: &'static str },
     #[error("{what} are not sorted, or repeat")]
     NotASet { what: &'static str },
+    #[error("the alias {why}")]
+    Alias { why: &'static str },
     #[error("the envelope's links are not those of its receipt")]
     Links,
 }

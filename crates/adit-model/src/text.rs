@@ -81,4 +81,22 @@ pub mod hex {
         let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(D::Error::custom)?;
         T::try_from(bytes).map_err(|_| D::Error::custom("wrong number of bytes"))
     }
+
+    /// The same for bytes that may be absent; use it with `#[serde(default)]`.
+    pub mod option {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(bytes: &Option<impl AsRef<[u8]>>, s: S) -> Result<S::Ok, S::Error> {
+            bytes.as_ref().map(|bytes| data_encoding::HEXLOWER.encode(bytes.as_ref())).serialize(s)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
+            d: D,
+        ) -> Result<Option<T>, D::Error> {
+            let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
+            let Some(text) = text else { return Ok(None) };
+            let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(D::Error::custom)?;
+            T::try_from(bytes).map(Some).map_err(|_| D::Error::custom("wrong number of bytes"))
+        }
+    }
 }

@@ -15,6 +15,9 @@ fn every_record_reads_back_as_itself() {
     assert_eq!(Signed::<Acceptance>::decode(s.acceptance.block()).unwrap(), *s.acceptance);
     assert_eq!(Signed::<Endorsement>::decode(s.endorsement.block()).unwrap(), *s.endorsement);
     assert_eq!(Signed::<Advertisement>::decode(s.advertisement.block()).unwrap(), *s.advertisement);
+    assert_eq!(Signed::<Advertisement>::decode(s.beside.block()).unwrap(), *s.beside);
+    let json = serde_json::to_string(s.beside.body()).unwrap();
+    assert_eq!(&serde_json::from_str::<Advertisement>(&json).unwrap(), s.beside.body());
 }
 
 #[test]
@@ -63,6 +66,7 @@ fn no_changed_byte_of_a_signed_record_still_verifies() {
     check::<Acceptance>(s.acceptance.block());
     check::<Endorsement>(s.endorsement.block());
     check::<Advertisement>(s.advertisement.block());
+    check::<Advertisement>(s.beside.block());
 }
 
 #[test]
@@ -315,4 +319,40 @@ fn identifiers_read_back_from_their_text() {
     assert_eq!(s.job.key().to_string().parse(), Ok(s.job.key()));
     assert_eq!(s.task.cid().to_string().parse(), Ok(s.task.cid()));
     assert!(sample::raw(b"x").to_string().parse::<TaskCid>().is_err());
+}
+
+#[test]
+fn an_alias_has_its_form_and_outlives_its_advertisement() {
+    let s = sample::Samples::new();
+    let good = s.beside.body().alias.clone().unwrap();
+    let with = |change: &dyn Fn(&mut Alias)| {
+        let mut alias = good.clone();
+        change(&mut alias);
+        let body = Advertisement { alias: Some(alias), ..s.beside.body().clone() };
+        Signed::sign(body, &s.node).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(&|_| {}), Ok(()));
+    let hashed = KuboId::from_bytes(&[&[0x12, 0x20][..], &[9; 32]].concat()).unwrap();
+    assert_eq!(with(&|a| (a.peer, a.key) = (hashed.clone(), Some(vec![8; 300].into()))), Ok(()));
+    type Change<'a> = &'a dyn Fn(&mut Alias);
+    let bad: [(Change<'_>, &str); 8] = [
+        (&|a| a.key = Some(vec![8; 36].into()), "exactly where"),
+        (&|a| a.peer = hashed.clone(), "exactly where"),
+        (&|a| (a.peer, a.key) = (hashed.clone(), Some(vec![8; 601].into())), "601 bytes"),
+        (&|a| a.sig = vec![0; 513].into(), "513 bytes"),
+        (&|a| a.sig = vec![].into(), "empty"),
+        (&|a| a.expires = sample::NOW + 599, "as long as"),
+        (&|a| a.issued = sample::NOW + 1, "as long as"),
+        (&|a| a.expires = sample::NOW + 86_401, "too long"),
+    ];
+    for (change, why) in bad {
+        let refused = with(change).unwrap_err();
+        assert!(refused.contains(why), "{refused} instead of {why}");
+    }
+    for bytes in
+        [&[][..], &[0, 0], &[0, 2, 1], &[0x12, 0x20, 1], &[&[0, 43][..], &[1; 43]].concat(), &[0x13; 34]]
+    {
+        assert!(KuboId::from_bytes(bytes).is_err(), "{bytes:?}");
+    }
+    assert_eq!(good.peer.to_string().parse::<KuboId>().unwrap(), good.peer);
 }

@@ -50,6 +50,7 @@ fn positive_vectors_are_current() {
                 "requester": {"secp256k1": hex::encode(*s.requester.to_bytes()), "account": s.requester.account()},
                 "operator": {"secp256k1": hex::encode(*s.operator.to_bytes()), "account": s.operator.account()},
                 "node": {"ed25519": hex::encode(*s.node.to_bytes()), "node": s.node.node()},
+                "kubo": {"ed25519": hex::encode([0x55; 32]), "peer": s.beside.body().alias.as_ref().unwrap().peer},
                 "job": {"secp256k1": hex::encode([0x44; 32]), "job_key": s.job.key()},
             },
             "task": plain(json!(s.task), s.task.encode(), s.task.cid().to_string()),
@@ -68,6 +69,12 @@ fn positive_vectors_are_current() {
                 "cid": s.envelope.cid().to_string(),
             },
             "advertisement": signed(&s.advertisement, "node"),
+            "advertisement-alias": signed(&s.beside, "node"),
+            "alias-signed-bytes": {
+                "note": "what the Kubo's signature in the record above covers: its own prefix, then the statement",
+                "signer": "kubo",
+                "bytes": hex::encode(s.beside.body().alias.as_ref().unwrap().signed_bytes(s.node.node(), "devnet")),
+            },
         }),
     );
 }

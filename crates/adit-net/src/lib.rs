@@ -38,7 +38,7 @@ mod swarm_key;
 mod traffic;
 mod transport;
 
-pub use advert::{Advert, AdvertError, MAX_ADVERTISEMENT, node_of, peer_of};
+pub use advert::{Advert, AdvertError, AliasError, MAX_ADVERTISEMENT, check_alias, node_of, peer_of};
 pub use bitswap::Session;
 pub use config::{DhtMode, DhtOf, Limits, NetConfig, Scope};
 pub use error::{ConnectError, LookupError, NetClosed, ProvideError, StartError};

@@ -1,11 +1,12 @@
 //! The handle that the rest of the node holds.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use adit_model::{Advertisement, Verified};
+use adit_model::{Advertisement, NodeId, Verified};
 use adit_names::{IpnsName, IpnsRecord};
 use adit_store::BlockStore;
 use cid::Cid;
@@ -247,6 +248,11 @@ impl Net {
     /// The latest valid advertisement of every other node heard of, signatures checked.
     pub fn advertisements(&self) -> Vec<(PeerId, Advert)> {
         self.inner.state.adverts.list(unix_now())
+    }
+
+    /// Which nodes stand beside which peers that are none themselves (Kubos), by those peers' own signatures.
+    pub fn beside(&self) -> HashMap<PeerId, Vec<NodeId>> {
+        self.inner.state.adverts.beside(unix_now())
     }
 
     /// The latest valid advertisement of one node.

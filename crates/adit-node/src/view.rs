@@ -359,10 +359,26 @@ pub struct NodeStatus {
     pub queued: usize,
     /// The enclave.
     pub enclave: EnclaveStatus,
+    /// The Kubo that keeps the content, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubo: Option<KuboStatus>,
     /// The last 24 hours.
     pub day: CountsView,
     /// The last 7 days.
     pub week: CountsView,
+}
+
+/// How the Kubo beside the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KuboStatus {
+    /// Which one, as messages call it.
+    pub name: String,
+    /// Its peer id, once it has signed that this node stands beside it.
+    pub peer: Option<String>,
+    /// For how many seconds it has not answered, where requests fail at once because of that.
+    pub silent_s: Option<u64>,
+    /// Why it did not answer, or did not sign.
+    pub reason: Option<String>,
 }
 
 /// How the enclave process is.
@@ -400,6 +416,9 @@ pub struct NodeView {
     /// Operator's account.
     #[schema(value_type = String)]
     pub operator: AccountId,
+    /// Peer id of the Kubo that signed that the node stands beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubo: Option<String>,
     /// Whether we are connected.
     pub connected: bool,
     /// Round-trip time in microseconds.
@@ -421,6 +440,10 @@ pub struct Located {
     pub peer: String,
     /// Multiaddresses without the peer id, as far as this node knows any.
     pub addresses: Vec<String>,
+    /// Nodes that run jobs on what this peer holds: itself, or those that it signed for as standing beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub nodes: Vec<NodeId>,
 }
 
 /// A key that names can be published under.

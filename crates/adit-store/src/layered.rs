@@ -11,7 +11,7 @@ use futures::{future::join_all, stream::BoxStream};
 use crate::{Backend, BlockStore, DiskStore, Location, StoreError, key::BlockKey};
 
 /// Questions of one batch that the backend has before it at the same time.
-const ASKED_AT_ONCE: usize = 16;
+const ASKED_AT_ONCE: usize = 32;
 
 /// Reads go to the disk first; writes go to the disk alone.
 #[derive(Debug, Clone)]

@@ -111,12 +111,17 @@ impl PrivateKubo {
         Ok(listed.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
-    /// A kept connection to its RPC.
-    pub fn rpc(&self) -> Result<Connection> {
+    /// Where its RPC is.
+    pub fn api(&self) -> Result<SocketAddr> {
         let text = fs::read_to_string(self.folder.path().join("api"))?;
         // `/ip4/127.0.0.1/tcp/PORT`
         let port = text.trim().rsplit('/').next().context("no port")?.parse()?;
-        Connection::open(SocketAddr::from(([127, 0, 0, 1], port)))
+        Ok(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// A kept connection to its RPC.
+    pub fn rpc(&self) -> Result<Connection> {
+        Connection::open(self.api()?)
     }
 
     pub fn folder(&self) -> &Path {

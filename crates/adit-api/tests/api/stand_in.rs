@@ -154,7 +154,8 @@ impl Jobs for StandIn {
 #[async_trait]
 impl Routing for StandIn {
     async fn find_providers(&self, _: &Cid, num: usize) -> Result<Vec<Located>, ApiError> {
-        let provider = |n: usize| Located { peer: format!("peer {n}"), addresses: Vec::new() };
+        let provider =
+            |n: usize| Located { peer: format!("peer {n}"), addresses: Vec::new(), nodes: Vec::new() };
         Ok((0..num.min(30)).map(provider).collect())
     }
 

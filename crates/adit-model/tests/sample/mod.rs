@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use adit_model::*;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 pub(crate) struct Samples {
@@ -18,6 +19,8 @@ pub(crate) struct Samples {
     pub(crate) receipt: Receipt,
     pub(crate) envelope: Envelope,
     pub(crate) advertisement: Verified<Advertisement>,
+    /// The same by a node that stands beside a Kubo.
+    pub(crate) beside: Verified<Advertisement>,
 }
 
 pub(crate) const RUNTIME: &str = "wasmtime-48/schedule-1";
@@ -28,6 +31,17 @@ pub(crate) fn raw(bytes: &[u8]) -> Cid {
     // The digest of a typed name is the SHA2-256 of the block, which is all that a raw CID needs.
     let hash = TaskCid::of_block(bytes).to_cid().hash().to_owned();
     Cid::new_v1(0x55, hash)
+}
+
+/// What `ipfs key sign` would answer at the Kubo whose Ed25519 seed is 32 times 0x55.
+pub(crate) fn alias(node: &NodeId, network: &str, issued: u64, expires: u64) -> Alias {
+    let kubo = NodeSecret::from_bytes(&[0x55; 32]);
+    let peer = KuboId::from_bytes(&kubo.node().to_bytes()).unwrap();
+    let mut alias = Alias { peer, key: None, sig: Bytes::from_static(&[0]), issued, expires };
+    let key = ed25519_dalek::SigningKey::from_bytes(&[0x55; 32]);
+    let signature = ed25519_dalek::Signer::sign(&key, &alias.signed_bytes(*node, network));
+    alias.sig = Bytes::copy_from_slice(&signature.to_bytes());
+    alias
 }
 
 impl Samples {
@@ -103,6 +117,7 @@ impl Samples {
         let advertisement = Signed::sign(
             Advertisement {
                 node: node.node(),
+                alias: None,
                 operator: operator.account(),
                 network: "devnet".into(),
                 addresses: vec!["/ip4/127.0.0.1/tcp/4711".into()],
@@ -122,6 +137,9 @@ impl Samples {
             &node,
         )
         .unwrap();
+        let alias = alias(&node.node(), "devnet", NOW, NOW + 3600);
+        let body = Advertisement { alias: Some(alias), ..advertisement.body().clone() };
+        let beside = Signed::sign(body, &node).unwrap();
         Self {
             requester,
             operator,
@@ -135,6 +153,7 @@ impl Samples {
             receipt,
             envelope,
             advertisement,
+            beside,
         }
     }
 }

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_model::{Advertisement, DecodeError, SignatureError, Signed, Verified};
+use adit_model::{Advertisement, DecodeError, NodeId, SignatureError, Signed, Verified};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 
-use super::{Advert, MAX_ADVERTISEMENT, peer_of};
+use super::{Advert, AliasError, MAX_ADVERTISEMENT, peer_of, verify_alias};
 use crate::NetworkName;
 
 /// Clocks of honest nodes differ by less, in seconds.
@@ -18,9 +18,11 @@ const SKEW: u64 = 120;
 /// No node may claim to be there for longer than this without saying so again, in seconds.
 const MAX_LIFETIME: u64 = 24 * 3600;
 /// Advertisements one neighbour may tell us at once, and one a second on top. Checking a signature
-/// takes some 50 µs: this bounds what a neighbour can make us spend.
+/// takes some 50 µs, and an alias as long again: this bounds what a neighbour can make us spend.
 const BURST: f64 = 600.0;
 const RATE: f64 = 1.0;
+/// Nodes that are taken to stand beside one Kubo: its owner may sign for as many as they like.
+const BESIDE: usize = 8;
 
 /// Why an advertisement is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum AdvertError {
     /// The signature is not the node's.
     #[error("the advertisement's signature does not hold")]
     Signature(#[from] SignatureError),
+    /// The Kubo that the node names has not said so.
+    #[error("the advertisement's alias is not believed")]
+    Alias(#[from] AliasError),
     /// The neighbour tells too many.
     #[error("too many advertisements from one peer")]
     TooMany,
@@ -81,6 +86,8 @@ struct Kept {
 #[derive(Debug)]
 struct Entry {
     advert: Advert,
+    /// The Kubo that says that the node stands beside it.
+    beside: Option<PeerId>,
     /// Whether the node itself told us, so that it is more than a name someone made up.
     direct: bool,
 }
@@ -119,7 +126,8 @@ impl AdvertBook {
             return Ok(Outcome::Known);
         }
         let advert = Arc::new(signed.verify()?);
-        Ok(self.kept.lock().keep(peer, advert, peer == from, self.max, unix))
+        let beside = verify_alias(advert.body())?;
+        Ok(self.kept.lock().keep(peer, advert, beside, peer == from, self.max, unix))
     }
 
     /// Takes what this node says of itself.
@@ -131,6 +139,7 @@ impl AdvertBook {
             return Err(AdvertError::NotMine);
         }
         self.check(advert.body(), unix)?;
+        verify_alias(advert.body())?;
         let advert = Arc::new(advert);
         self.kept.lock().own = Some(Arc::clone(&advert));
         Ok(advert)
@@ -156,6 +165,23 @@ impl AdvertBook {
         let kept = self.kept.lock();
         let holds = kept.adverts.iter().filter(|(_, e)| unix < e.advert.body().expires);
         holds.map(|(peer, e)| (*peer, Arc::clone(&e.advert))).collect()
+    }
+
+    /// The nodes beside each Kubo, the most lately heard of first, at most [`BESIDE`] of each.
+    pub(crate) fn beside(&self, unix: u64) -> HashMap<PeerId, Vec<NodeId>> {
+        let kept = self.kept.lock();
+        let mut found: HashMap<PeerId, Vec<(u64, NodeId)>> = HashMap::new();
+        for entry in kept.adverts.values() {
+            let body = entry.advert.body();
+            if let Some(kubo) = entry.beside.filter(|_| unix < body.expires) {
+                found.entry(kubo).or_default().push((body.issued, body.node));
+            }
+        }
+        let first = |mut nodes: Vec<(u64, NodeId)>| {
+            nodes.sort_unstable_by_key(|node| std::cmp::Reverse(*node));
+            nodes.into_iter().take(BESIDE).map(|(_, node)| node).collect()
+        };
+        found.into_iter().map(|(kubo, nodes)| (kubo, first(nodes))).collect()
     }
 
     pub(crate) fn get(&self, peer: &PeerId, unix: u64) -> Option<Advert> {
@@ -201,7 +227,15 @@ impl Kept {
         known
     }
 
-    fn keep(&mut self, peer: PeerId, advert: Advert, direct: bool, max: usize, unix: u64) -> Outcome {
+    fn keep(
+        &mut self,
+        peer: PeerId,
+        advert: Advert,
+        beside: Option<PeerId>,
+        direct: bool,
+        max: usize,
+        unix: u64,
+    ) -> Outcome {
         if self.has(peer, advert.body().issued, direct) {
             return Outcome::Known;
         }
@@ -220,7 +254,7 @@ impl Kept {
             }
         }
         let direct = direct || self.adverts.get(&peer).is_some_and(|e| e.direct);
-        self.adverts.insert(peer, Entry { advert: Arc::clone(&advert), direct });
+        self.adverts.insert(peer, Entry { advert: Arc::clone(&advert), beside, direct });
         Outcome::News(advert)
     }
 }
@@ -228,12 +262,26 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adit_model::{Abi, Abilities, Accept, AccountSecret, EvidenceKind, NodeSecret, Profile};
+    use adit_model::{
+        Abi, Abilities, Accept, AccountSecret, Alias, EvidenceKind, KuboId, NodeSecret, Profile,
+    };
+    use libp2p::identity::Keypair;
     use proptest::prelude::*;
 
     fn advert(node: &NodeSecret, network: &str, issued: u64, expires: u64) -> Verified<Advertisement> {
+        aliased(node, network, issued, expires, None)
+    }
+
+    fn aliased(
+        node: &NodeSecret,
+        network: &str,
+        issued: u64,
+        expires: u64,
+        alias: Option<Alias>,
+    ) -> Verified<Advertisement> {
         let body = Advertisement {
             node: node.node(),
+            alias,
             operator: AccountSecret::from_bytes(&[7; 32]).unwrap().account(),
             network: network.into(),
             addresses: vec!["/ip4/127.0.0.1/tcp/4711".into()],
@@ -287,6 +335,73 @@ mod tests {
         assert!(matches!(book.set_own(good, 1500), Err(AdvertError::NotMine)));
         assert_eq!(book.list(1999).len(), 1);
         assert_eq!(book.list(2000).len(), 0);
+    }
+
+    /// What a Kubo with this key signs, by `ipfs key sign`.
+    fn alias(key: &Keypair, node: &NodeSecret, network: &str, issued: u64, expires: u64) -> Alias {
+        let peer = KuboId::from_bytes(&key.public().to_peer_id().to_bytes()).unwrap();
+        let protobuf = peer.inline_key().is_none().then(|| key.public().encode_protobuf().into());
+        let mut alias = Alias { peer, key: protobuf, sig: vec![0].into(), issued, expires };
+        alias.sig = key.sign(&alias.signed_bytes(node.node(), network)).unwrap().into();
+        alias
+    }
+
+    /// A 2048-bit RSA key of this test alone, as PKCS #8.
+    const RSA: &[u8] = include_bytes!("../../tests/rsa-2048.pk8");
+
+    #[test]
+    fn an_alias_is_believed_from_whom_it_names_alone() {
+        let (book, from, now) = (book(10), PeerId::random(), Instant::now());
+        let (ed25519, rsa) =
+            (Keypair::generate_ed25519(), Keypair::rsa_from_pkcs8(&mut RSA.to_vec()).unwrap());
+        let consider = |node: &NodeSecret, alias| {
+            let advert = aliased(node, "devnet", 1000, 2000, Some(alias));
+            book.consider(advert.block(), from, 1500, now)
+        };
+        for (n, kubo) in [(1, &ed25519), (2, &rsa), (3, &rsa)] {
+            let alias = alias(kubo, &node(n), "devnet", 1000, 2000);
+            assert!(matches!(consider(&node(n), alias), Ok(Outcome::News(_))));
+        }
+        let beside = book.beside(1999);
+        assert_eq!(beside[&ed25519.public().to_peer_id()], [node(1).node()]);
+        let mut both = beside[&rsa.public().to_peer_id()].clone();
+        both.sort();
+        let mut expected = vec![node(2).node(), node(3).node()];
+        expected.sort();
+        assert_eq!(both, expected);
+        assert!(book.beside(2000).is_empty(), "an advertisement takes its alias along");
+
+        // For another node, another network, another time, or by another key.
+        let mut expired = alias(&ed25519, &node(4), "devnet", 900, 1400);
+        expired.expires = 2000;
+        let mut by_another = alias(&rsa, &node(4), "devnet", 1000, 2000);
+        by_another.peer = alias(&ed25519, &node(4), "devnet", 1000, 2000).peer;
+        by_another.key = None;
+        let mut cut = alias(&rsa, &node(4), "devnet", 1000, 2000);
+        cut.sig.truncate(100);
+        for forged in [
+            alias(&ed25519, &node(1), "devnet", 1000, 2000),
+            alias(&rsa, &node(1), "devnet", 1000, 2000),
+            alias(&ed25519, &node(4), "ipfs", 1000, 2000),
+            expired,
+            by_another,
+            cut,
+        ] {
+            let considered = consider(&node(4), forged);
+            assert!(matches!(considered, Err(AdvertError::Alias(AliasError::Signature))), "{considered:?}");
+        }
+        // A key that is not the one that the peer id is a hash of.
+        let other = Keypair::generate_ed25519();
+        let mut swapped = alias(&rsa, &node(4), "devnet", 1000, 2000);
+        swapped.key = Some(other.public().encode_protobuf().into());
+        swapped.sig = other.sign(&swapped.signed_bytes(node(4).node(), "devnet")).unwrap().into();
+        assert!(matches!(consider(&node(4), swapped), Err(AdvertError::Alias(AliasError::Peer))));
+        let mut nonsense = alias(&rsa, &node(4), "devnet", 1000, 2000);
+        nonsense.key = Some(vec![8, 0, 18, 1, 1].into());
+        assert!(matches!(consider(&node(4), nonsense), Err(AdvertError::Alias(AliasError::Key))));
+        let own =
+            aliased(&node(200), "devnet", 1000, 2000, Some(alias(&rsa, &node(1), "devnet", 1000, 2000)));
+        assert!(matches!(book.set_own(own, 1500), Err(AdvertError::Alias(_))));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Advertisements: what nodes say of themselves, checked before it is kept or passed on.
 //!
-//! `book` decides what is kept, without I/O or clock. News spread by gossip; a node that connects
+//! `book` decides what is kept, without I/O or clock; `alias` whether the Kubo that a node names as its neighbour says so too. News spread by gossip; a node that connects
 //! is handed what we know on a stream of its own (`push`, `behaviour`), so that it need not wait
 //! for the next round.
 
+mod alias;
 mod behaviour;
 mod book;
 mod push;
 
+pub(crate) use alias::verify_alias;
+pub use alias::{AliasError, check_alias};
 pub(crate) use behaviour::Behaviour;
 pub use book::AdvertError;
 pub(crate) use book::{AdvertBook, Outcome};

@@ -70,6 +70,7 @@ impl Node {
     pub(crate) fn advertisement(&self, issued: u64, lifetime: u64) -> Verified<Advertisement> {
         let body = Advertisement {
             node: self.secret.node(),
+            alias: None,
             operator: AccountSecret::from_bytes(&[7; 32]).unwrap().account(),
             network: "test".into(),
             addresses: Vec::new(),

@@ -21,6 +21,7 @@ use adit_wire::{AsyncChannel, Channel, Inbox, MAX_DESCRIPTORS, MAX_FRAME};
 use bytes::Bytes;
 use cid::Cid;
 use futures::StreamExt as _;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
@@ -311,8 +312,10 @@ impl<'a> Run<'a, '_> {
         }
         let mut batch = Batch::default();
         let mut missing = Vec::new();
-        for Wanted { ticket, cid } in wants {
-            match self.around.store.locate(&cid).await {
+        // At once: what is not on the own disk may be with a program whose every answer takes its time.
+        let located = join_all(wants.iter().map(|want| self.around.store.locate(&want.cid))).await;
+        for (Wanted { ticket, cid }, located) in wants.into_iter().zip(located) {
+            match located {
                 Ok(Some(location)) => batch.add(ticket, location, &mut self.outgoing),
                 Ok(None) => missing.push((ticket, cid)),
                 Err(e) => batch.missing(ticket, WireFault::Host, e.to_string(), &mut self.outgoing),

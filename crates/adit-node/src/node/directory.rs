@@ -77,6 +77,7 @@ pub(crate) async fn keep(shared: std::sync::Arc<Shared>) {
         }
         tokio::select! {
             () = tokio::time::sleep(TIDY) => {}
+            () = shared.beside.changed.notified() => renew_at = Instant::now(),
             () = shared.stop.cancelled() => return,
         }
     }
@@ -99,6 +100,7 @@ fn advertisement(shared: &Shared, runtime: &str) -> Result<Verified<Advertisemen
     profiles.sort();
     let advertisement = Advertisement {
         node: shared.me(),
+        alias: shared.beside.alias(now + LIFE),
         operator: shared.account(),
         network: config.network.clone(),
         addresses: addresses(shared),
@@ -144,6 +146,7 @@ pub(crate) fn views(shared: &Shared) -> Vec<NodeView> {
             NodeView {
                 node: a.node,
                 operator: a.operator,
+                kubo: a.alias.as_ref().map(|alias| alias.peer.to_string()),
                 connected: info.as_ref().is_some_and(|i| i.connected),
                 rtt_us: info.and_then(|i| i.rtt).map(|rtt| rtt.as_micros() as u64),
                 accept: a.abilities.accept.to_string(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_model::{NodeId, Task};
-use adit_net::{node_of, peer_of};
+use adit_net::{PeerId, node_of, peer_of};
 use cid::Cid;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
@@ -105,10 +105,11 @@ async fn search(
     known: HashMap<NodeId, Candidate>,
     found: &mpsc::Sender<Found>,
 ) {
+    let beside = shared.net.beside();
     let mut holders: Option<HashSet<NodeId>> = None;
     let asked = roots.iter().map(|root| shared.net.have(root, None, HAVE_PATIENCE));
     for peers in futures::future::join_all(asked).await {
-        let have: HashSet<NodeId> = peers.iter().filter_map(node_of).collect();
+        let have: HashSet<NodeId> = nodes_at(&peers, &beside).collect();
         holders = Some(match holders {
             None => have,
             Some(all) => all.intersection(&have).copied().collect(),
@@ -130,9 +131,9 @@ async fn search(
         .collect();
     let mut lookups = std::pin::pin!(lookups);
     while let Some(peers) = lookups.next().await {
-        let candidates: Vec<Candidate> = peers
-            .iter()
-            .filter_map(node_of)
+        // Looked up again: who was found may have told of a neighbour meanwhile.
+        let beside = shared.net.beside();
+        let candidates: Vec<Candidate> = nodes_at(&peers, &beside)
             .filter(|node| *node != shared.me() && !shared.directory.is_distrusted(node))
             .filter_map(|node| {
                 let info = shared.net.peer(&peer_of(&node));
@@ -149,5 +150,35 @@ async fn search(
         if !candidates.is_empty() {
             let _ = found.send(Found(candidates)).await;
         }
+    }
+}
+
+/// The nodes of Adit that hold what these peers hold: the peers themselves, as far as they can be nodes, and those that stand
+/// beside them.
+fn nodes_at(peers: &[PeerId], beside: &HashMap<PeerId, Vec<NodeId>>) -> impl Iterator<Item = NodeId> {
+    let beside = peers.iter().filter_map(|peer| beside.get(peer)).flatten().copied();
+    let mut seen = HashSet::new();
+    let all: Vec<NodeId> =
+        peers.iter().filter_map(node_of).chain(beside).filter(|node| seen.insert(*node)).collect();
+    all.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_model::NodeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_kubo_leads_to_the_nodes_beside_it() {
+        let node = |n: u8| NodeSecret::from_bytes(&[n; 32]).node();
+        let kubo = PeerId::random();
+        let beside = HashMap::from([(kubo, vec![node(2), node(1)]), (peer_of(&node(9)), vec![node(3)])]);
+        let at = |peers: &[PeerId]| nodes_at(peers, &beside).collect::<Vec<_>>();
+        assert_eq!(at(&[kubo]), [node(2), node(1)]);
+        assert_eq!(at(&[kubo, peer_of(&node(1)), kubo]), [node(1), node(2)], "each once");
+        // A Kubo's Ed25519 peer id could be a node's; whether it is one, whoever asks knows.
+        assert_eq!(at(&[peer_of(&node(9))]), [node(9), node(3)]);
+        assert_eq!(at(&[PeerId::random()]), []);
     }
 }

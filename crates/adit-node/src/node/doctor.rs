@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All checks, in the order in which trouble is best looked for.
 pub(crate) async fn examine(shared: &Shared) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         enclave(shared).await,
         landlock(),
         seccomp(),
@@ -32,7 +32,9 @@ pub(crate) async fn examine(shared: &Shared) -> Vec<Check> {
         backend(shared).await,
         clock(shared),
         accept(shared),
-    ]
+    ];
+    checks.extend(alias(shared));
+    checks
 }
 
 fn check(name: &str, verdict: Verdict, found: impl Into<String>, advice: Option<&str>) -> Check {
@@ -199,6 +201,12 @@ async fn backend(shared: &Shared) -> Check {
         return check("ipfs", Verdict::Ok, found, None);
     };
     let name = adit_store::Backend::name(&**kubo);
+    if let Some(away) = kubo.away() {
+        let found = format!("{name} has not answered for {} s: {}", away.silent.as_secs(), away.reason);
+        let advice = "start it, or correct ipfs.backend; nothing waits for it meanwhile, what only it holds cannot be read, \
+                      and nothing can be added or pinned";
+        return check("ipfs", Verdict::Fail, found, Some(advice));
+    }
     match kubo.version().await {
         Ok(version) => check("ipfs", Verdict::Ok, format!("{name} answers, version {version}"), None),
         Err(e) => {
@@ -207,6 +215,28 @@ async fn backend(shared: &Shared) -> Check {
             check("ipfs", Verdict::Fail, e.to_string(), Some(advice))
         }
     }
+}
+
+/// Whether that Kubo has signed that this node stands beside it.
+fn alias(shared: &Shared) -> Option<Check> {
+    shared.kubo.as_ref()?;
+    let advice = "until Kubo signs, a job whose input only Kubo announces may run elsewhere and move the data; Kubo 0.25 or \
+                  later can, if its API.Authorizations let this node use `id` and `key/sign`";
+    let alias = shared.beside.alias(crate::clock::unix_seconds());
+    Some(match (alias, shared.beside.trouble()) {
+        (Some(alias), None) => {
+            let found = format!("Kubo {} signed that this node stands beside it", alias.peer);
+            check("alias", Verdict::Ok, found, None)
+        }
+        (Some(alias), Some(trouble)) => {
+            let found = format!("what Kubo {} signed could not be renewed: {trouble}", alias.peer);
+            check("alias", Verdict::Warn, found, Some(advice))
+        }
+        (None, trouble) => {
+            let found = trouble.unwrap_or_else(|| "Kubo has not signed anything yet".to_owned());
+            check("alias", Verdict::Warn, found, Some(advice))
+        }
+    })
 }
 
 /// Receipts and invocations carry times; a clock that is far off makes others refuse them.

@@ -8,6 +8,7 @@
 //! A job's way through the code: `submit` (sign, record) → `remote` and `discovery` (place) →
 //! `talk` ⇄ `serve` (the two ends of the job protocol) → `execute` (run on an enclave session).
 
+mod beside;
 mod directory;
 mod discovery;
 mod doctor;

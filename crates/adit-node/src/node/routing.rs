@@ -2,10 +2,12 @@
 
 use std::str::FromStr as _;
 
-use adit_net::{LookupError, PeerId, ProvideError};
+use adit_model::NodeId;
+use adit_net::{LookupError, PeerId, ProvideError, node_of};
 use cid::Cid;
 
 use super::Node;
+use crate::clock::unix_seconds;
 use crate::view::Located;
 
 /// Most providers that one question is answered with.
@@ -92,6 +94,16 @@ impl Node {
                 .map(|info| info.addrs.iter().map(ToString::to_string).collect())
                 .unwrap_or_default()
         };
-        Located { peer: peer.to_string(), addresses }
+        let adit = peer == net.peer_id()
+            || net.peer(&peer).is_some_and(|info| info.adit)
+            || net.advertisement(&peer).is_some();
+        let mut nodes: Vec<NodeId> = node_of(&peer).filter(|_| adit).into_iter().collect();
+        nodes.extend(net.beside().remove(&peer).unwrap_or_default());
+        if let Some(own) = self.shared.beside.alias(unix_seconds())
+            && own.peer.as_bytes() == peer.to_bytes()
+        {
+            nodes.insert(0, self.shared.me());
+        }
+        Located { peer: peer.to_string(), addresses, nodes }
     }
 }

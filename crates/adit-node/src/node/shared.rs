@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::beside::Beside;
 use super::directory::Directory;
 use super::fetch::Budget;
 use super::keeper::Keeping;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) repo: Arc<adit_store::Repo>,
     /// The Kubo below the repo, if there is one.
     pub(crate) kubo: Option<Arc<adit_kubo::Kubo>>,
+    /// What that Kubo says of this node.
+    pub(crate) beside: Beside,
     pub(crate) store: Arc<dyn BlockStore>,
     pub(crate) net: Net,
     pub(crate) denials: Denials,

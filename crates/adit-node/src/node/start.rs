@@ -17,7 +17,7 @@ use super::fetch::Budget;
 use super::keeper::{self, Keeping};
 use super::replicate::{self, Replicas};
 use super::shared::Shared;
-use super::{Node, StartError, directory, serve};
+use super::{Node, StartError, beside, directory, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Dht, IpfsBackend, Origin, Settings, Span};
 use crate::deny::{self, Guarded};
@@ -93,6 +93,7 @@ impl Node {
             clock: Clock::default(),
             repo,
             kubo,
+            beside: Default::default(),
             store,
             net,
             denials,
@@ -127,6 +128,7 @@ impl Node {
         shared.critical("published names", Arc::clone(&shared.names).keep(shared.stop.clone()));
         shared.critical("copies for others", keeper::tidy(Arc::clone(&shared)));
         shared.critical("copies elsewhere", replicate::look_after(Arc::clone(&shared)));
+        shared.critical("alias", beside::keep(Arc::clone(&shared)));
         shared.critical("directory", directory::keep(Arc::clone(&shared)));
         Ok(Node { shared })
     }

@@ -3,7 +3,7 @@
 use super::directory::advertised;
 use super::shared::Shared;
 use crate::clock::unix_seconds;
-use crate::view::NodeStatus;
+use crate::view::{KuboStatus, NodeStatus};
 
 /// The node's status.
 pub(crate) fn status(shared: &Shared) -> NodeStatus {
@@ -23,7 +23,20 @@ pub(crate) fn status(shared: &Shared) -> NodeStatus {
         running,
         queued,
         enclave: shared.enclave.status(),
+        kubo: kubo(shared),
         day: shared.counters.over(now, 24),
         week: shared.counters.over(now, 7 * 24),
     }
+}
+
+/// What is known of the Kubo without asking it.
+fn kubo(shared: &Shared) -> Option<KuboStatus> {
+    let kubo = shared.kubo.as_ref()?;
+    let (away, alias) = (kubo.away(), shared.beside.alias(unix_seconds()));
+    Some(KuboStatus {
+        name: adit_store::Backend::name(&**kubo).to_owned(),
+        peer: alias.map(|alias| alias.peer.to_string()),
+        silent_s: away.as_ref().map(|away| away.silent.as_secs()),
+        reason: away.map(|away| away.reason).or_else(|| shared.beside.trouble()),
+    })
 }

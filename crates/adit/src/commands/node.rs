@@ -54,6 +54,9 @@ pub(crate) async fn node(context: &Context, command: Node) -> Result<(), Failure
             out.either(&node, |out, node| {
                 out.line(format!("node        {}", node.node))?;
                 out.line(format!("operator    {}", node.operator))?;
+                if let Some(kubo) = &node.kubo {
+                    out.line(format!("beside      Kubo {}", one_line(kubo)))?;
+                }
                 out.line(format!("connected   {}", if node.connected { "yes" } else { "no" }))?;
                 out.line(format!("rtt         {}", node.rtt_us.map_or_else(|| "-".to_owned(), micros)))?;
                 out.line(format!("accepts     {}", one_line(&node.accept)))?;
@@ -103,6 +106,15 @@ fn show_status(out: &Output, status: &NodeStatus) -> Result<(), OutputError> {
         }
         EnclaveStatus::Down { reason } => format!("enclave   DOWN: {}", one_line(reason)),
     })?;
+    if let Some(kubo) = &status.kubo {
+        let reason = kubo.reason.as_deref().map_or_else(String::new, one_line);
+        let how = match (kubo.silent_s, &kubo.peer) {
+            (Some(silent), _) => format!("DOWN for {}: {reason}", duration(silent)),
+            (None, Some(peer)) => format!("in use, signed for this node as {}", one_line(peer)),
+            (None, None) => format!("in use, has not signed for this node: {reason}"),
+        };
+        out.line(format!("content   {}: {how}", one_line(&kubo.name)))?;
+    }
     out.line("")?;
     let mut table = Table::new(["", "asked", "bid", "lost", "refused", "run"], "");
     for (window, counts) in [("24 hours", &status.day), ("7 days", &status.week)] {

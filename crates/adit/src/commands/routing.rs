@@ -43,9 +43,14 @@ pub(crate) async fn routing(context: &Context, command: Routing) -> Result<(), F
             if out.json() {
                 return Ok(out.document(&found)?);
             }
-            let mut table = Table::new(["peer", "address"], "Nobody announced it.");
+            let mut table = Table::new(["peer", "address", "runs jobs"], "Nobody announced it.");
             for provider in found {
-                table.row([provider.peer, provider.addresses.into_iter().next().unwrap_or_default()]);
+                let jobs = match provider.nodes.first().map(ToString::to_string) {
+                    None => "no".to_owned(),
+                    Some(node) if node == provider.peer => "yes".to_owned(),
+                    Some(node) => format!("at {node}, beside it"),
+                };
+                table.row([provider.peer, provider.addresses.into_iter().next().unwrap_or_default(), jobs]);
             }
             table.print(out)?;
         }

@@ -6,10 +6,14 @@ use adit_tests::{Kubo, Node, eventually, on_a_small_disk};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -102,11 +106,18 @@ fn jobs_read_what_kubo_holds_without_a_second_copy() -> Result<()> {
     Ok(())
 }
 
+/// A port that nobody else is given while its owner is away: outside of those that the system hands out.
+fn port_to_come_back_to() -> Result<u16> {
+    let first = 20_000 + (std::process::id() as u16 % 1000) * 10;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..first + 1000).step_by(7).find(free).context("no free port")
+}
+
 /// Kubo is killed and started again, again and again, while files are added: whatever was acknowledged is there.
 #[test]
 fn a_kubo_that_restarts_under_load_loses_nothing_that_was_acknowledged() -> Result<()> {
     let Some(program) = kubo()? else { return Ok(()) };
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = port_to_come_back_to()?;
     let api = format!("\"/ip4/127.0.0.1/tcp/{port}\"");
     let mut kubo = Kubo::start(&program, &[], &[("Addresses.API", &api)])?;
     let node = beside(kubo.api()?, "30s")?;
@@ -151,6 +162,116 @@ fn a_kubo_that_restarts_under_load_loses_nothing_that_was_acknowledged() -> Resu
         ensure!(pins.contains(cid), "{cid} is not pinned any more");
         ensure!(kubo_cat(&kubo, cid, 30)? == noise(2_000_000, *seed), "{cid}");
     }
+    Ok(())
+}
+
+/// Passes connections on, and every answer of the other side only after this delay.
+fn behind(delay: Duration, rpc: SocketAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let here = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok((near, far)) = stream.and_then(|near| Ok((near, TcpStream::connect(rpc)?))) else {
+                return;
+            };
+            let asked = Arc::new(AtomicBool::new(false));
+            let pass = |mut from: TcpStream, mut to: TcpStream, asked: Arc<AtomicBool>, answers: bool| {
+                std::thread::spawn(move || {
+                    let mut piece = vec![0; 64 << 10];
+                    while let Ok(length @ 1..) = from.read(&mut piece) {
+                        // The first bytes after a question begin an answer.
+                        match answers {
+                            false => asked.store(true, Ordering::Relaxed),
+                            true if asked.swap(false, Ordering::Relaxed) => std::thread::sleep(delay),
+                            true => {}
+                        }
+                        if to.write_all(&piece[..length]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            };
+            let (Ok(near2), Ok(far2)) = (near.try_clone(), far.try_clone()) else { return };
+            pass(near, far, asked.clone(), false);
+            pass(far2, near2, asked, true);
+        }
+    });
+    Ok(here)
+}
+
+#[test]
+fn a_slow_kubo_is_used_all_the_same() -> Result<()> {
+    let Some(program) = kubo()? else { return Ok(()) };
+    let kubo = Kubo::start(&program, &[], &[])?;
+    let node = beside(behind(Duration::from_millis(300), kubo.api()?)?, "20s")?;
+    let folder = tempfile::tempdir()?;
+    let timed = |what: &str, most: u64, act: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+        let begun = Instant::now();
+        act()?;
+        ensure!(begun.elapsed() < Duration::from_secs(most), "{what} took {:?}", begun.elapsed());
+        Ok(())
+    };
+    let path = file(folder.path(), 10_000_000, 1)?;
+    let mut cid = String::new();
+    timed("add", 20, &mut || {
+        cid = node.add(&path)?;
+        Ok(())
+    })?;
+    // Nothing of it lies here any more: all is read from there.
+    node.adit(&["repo", "gc"])?.expect(0)?;
+    timed("cat", 20, &mut || {
+        ensure!(node.adit(&["cat", &cid])?.expect(0)?.stdout == noise(10_000_000, 1));
+        Ok(())
+    })?;
+    let theirs = kubo.add(&file(folder.path(), 10_000_000, 2)?, &["--cid-version=1", "--pin=false"])?;
+    timed("pin", 20, &mut || node.adit(&["pin", "add", &theirs])?.expect(0).map(drop))?;
+    ensure!(pinned(&kubo)?.contains(&theirs));
+    let data = format!("/in/data={theirs}");
+    timed("run", 15, &mut || {
+        node.adit(&["run", &crate::guest("lines"), "--in", &data])?.expect(0).map(drop)
+    })?;
+    Ok(())
+}
+
+/// While Kubo is down for good, only the first to find out waits; what lies here is served; it is used as soon as it is back.
+#[test]
+fn a_kubo_that_is_down_is_waited_for_once_and_used_when_it_is_back() -> Result<()> {
+    let Some(program) = kubo()? else { return Ok(()) };
+    let port = port_to_come_back_to()?;
+    let api = format!("\"/ip4/127.0.0.1/tcp/{port}\"");
+    let mut kubo = Kubo::start(&program, &[], &[("Addresses.API", &api)])?;
+    let node = beside(kubo.api()?, "4s")?;
+    let folder = tempfile::tempdir()?;
+    let held = kubo.add(&file(folder.path(), 100_000, 1)?, &["--cid-version=1"])?;
+    let data = format!("/in/data={held}");
+    let ran = node.json(&["run", &crate::guest("lines"), "--in", &data])?;
+    let result = ran["job"]["result"]["stdout"].as_str().context("its output")?;
+    let output = node.adit(&["cat", result])?.expect(0)?.stdout;
+    kubo.kill()?;
+    let ask = || node.adit(&["cat", &held]);
+    let begun = Instant::now();
+    ensure!(ask()?.code != 0);
+    ensure!(begun.elapsed() > Duration::from_secs(2), "it was not waited for: {:?}", begun.elapsed());
+    let status = node.json(&["node", "status"])?;
+    ensure!(status["kubo"]["silent_s"].is_u64(), "{status}");
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let asked = ask()?;
+        ensure!(asked.code != 0 && asked.stderr.contains("has not answered for"), "{}", asked.stderr);
+    }
+    let doctor = || Ok::<_, anyhow::Error>(node.adit(&["--json", "doctor"])?.text());
+    ensure!(doctor()?.contains("has not answered for"), "{}", doctor()?);
+    ensure!(node.adit(&["cat", result])?.expect(0)?.stdout == output);
+    ensure!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    let _ = fs::remove_file(kubo.repository().join("daemon.log"));
+    kubo.launch()?;
+    let begun = Instant::now();
+    eventually("it is used again", Duration::from_secs(10), || {
+        Ok((node.adit(&["cat", &held])?.code == 0).then_some(()))
+    })?;
+    ensure!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    ensure!(!doctor()?.contains("has not answered for"), "{}", doctor()?);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod gateways;
 mod helia;
 mod kubo;
 mod names;
+mod neighbours;
 mod private_swarm;
 mod providers;
 mod trees;
