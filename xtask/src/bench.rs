@@ -56,6 +56,13 @@ const BENCHES: &[Bench] = &[
         example: "ipfs_bench",
         needs_peers: false,
     },
+    Bench {
+        name: "trust",
+        measures: "sealing and unsealing beside the cipher alone",
+        package: "adit-seal",
+        example: "trust_bench",
+        needs_peers: false,
+    },
 ];
 
 pub(crate) fn run(names: &[&str]) -> Result<()> {

@@ -77,6 +77,10 @@ pub(crate) enum Command {
     Ls(commands::files::PathArgs),
     /// Describe what a path names
     Stat(commands::files::PathArgs),
+    /// Seal a file: only those that are named can open it
+    Seal(commands::seal::SealArgs),
+    /// Open what was sealed to you
+    Unseal(commands::seal::UnsealArgs),
     /// Keep content from garbage collection
     #[command(subcommand)]
     Pin(commands::pin::Pin),
@@ -114,9 +118,9 @@ pub(crate) enum Command {
     /// Names that stand for content, and can stand for other content later
     #[command(subcommand)]
     Name(commands::name::Name),
-    /// Keys that names are published under
+    /// Your own keys, and those that names are published under
     #[command(subcommand)]
-    Key(commands::name::Key),
+    Key(commands::key::Key),
     /// Find out what is wrong
     Doctor,
     /// Take no new jobs, and wait for those that run

@@ -18,6 +18,9 @@ pub use keys::{FileKey, Identity, KeyError, Recipient};
 pub use payload::{CHUNK, Opener, PayloadNonce, SEALED_CHUNK, Sealer};
 pub use ranges::{Ranges, Window, last_chunk, payload_len};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use keys::derive;
+
 /// What is wrong with a header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {

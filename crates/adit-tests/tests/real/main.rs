@@ -22,6 +22,7 @@ mod packages;
 mod refusals;
 mod replicas;
 mod rpc;
+mod sealing;
 mod slow_peers;
 mod soak;
 

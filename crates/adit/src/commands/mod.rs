@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod id;
 pub(crate) mod init;
 pub(crate) mod job;
+pub(crate) mod key;
 pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod node;
@@ -21,6 +22,7 @@ pub(crate) mod receipt;
 pub(crate) mod repo;
 pub(crate) mod routing;
 pub(crate) mod run;
+pub(crate) mod seal;
 pub(crate) mod swarm;
 
 use std::future::Future;
@@ -43,6 +45,8 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Cat(args) => client(zero(files::cat(context, args))),
         Command::Get(args) => client(zero(files::get(context, args))),
         Command::Ls(args) => client(zero(files::ls(context, args))),
+        Command::Seal(args) => client(zero(seal::seal(context, args))),
+        Command::Unseal(args) => client(zero(seal::unseal(context, args))),
         Command::Stat(args) => client(zero(files::stat(context, args))),
         Command::Pin(command) => client(zero(pin::pin(context, command))),
         Command::Repo(command) => client(repo::repo(context, command)),
@@ -55,7 +59,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Swarm(command) => client(zero(swarm::swarm(context, command))),
         Command::Routing(command) => client(zero(routing::routing(context, command))),
         Command::Name(command) => client(zero(name::name(context, command))),
-        Command::Key(command) => client(zero(name::key(context, command))),
+        Command::Key(command) => client(zero(key::key(context, command))),
         Command::Doctor => client(doctor::doctor(context)),
         Command::Drain(args) => client(zero(drain::drain(context, args))),
     }

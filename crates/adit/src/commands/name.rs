@@ -1,11 +1,10 @@
-//! `adit name` and `adit key`: names whose meaning can change.
+//! `adit name`: names whose meaning can change.
 
 use adit_api::types::PublishBody;
 use adit_node::config::Span;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::output::Table;
 use crate::output::escape::one_line;
 
 /// Subcommands of `adit name`.
@@ -35,18 +34,6 @@ pub(crate) enum Name {
     },
 }
 
-/// Subcommands of `adit key`.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Key {
-    /// Make a key to publish a name under
-    New {
-        /// What to call it
-        key: String,
-    },
-    /// List keys and their names
-    Ls,
-}
-
 /// Publishes or resolves.
 pub(crate) async fn name(context: &Context, command: Name) -> Result<(), Failure> {
     let client = context.client()?;
@@ -66,29 +53,6 @@ pub(crate) async fn name(context: &Context, command: Name) -> Result<(), Failure
             let name = name.strip_prefix("/ipns/").unwrap_or(&name);
             let resolved = client.resolve_name(name, one_step).await?;
             context.out.either(&resolved, |out, resolved| out.line(one_line(&resolved.path)))?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes or lists keys.
-pub(crate) async fn key(context: &Context, command: Key) -> Result<(), Failure> {
-    let client = context.client()?;
-    match command {
-        Key::New { key } => {
-            let made = client.new_key(&key).await?;
-            context.out.either(&made, |out, made| out.line(&made.name))?;
-        }
-        Key::Ls => {
-            let keys = client.keys().await?;
-            if context.out.json() {
-                return Ok(context.out.document(&keys)?);
-            }
-            let mut table = Table::new(["key", "name"], "There are no keys.");
-            for key in keys {
-                table.row([key.key, key.name]);
-            }
-            table.print(&context.out)?;
         }
     }
     Ok(())

@@ -1,0 +1,117 @@
+//! What sealing costs, on one core, beside the cipher alone in the same run.
+
+use adit_seal::OsRandom;
+use adit_seal::age::{CHUNK, FileKey, Header, Identity, Opener, PayloadNonce, Ranges, Sealer, last_chunk};
+use adit_seal::file::{FileWriter, LEAF};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use std::hint::black_box;
+use std::time::Instant;
+
+const LEN: usize = 512 << 20;
+const PIECE: usize = LEAF as usize;
+const RUNS: usize = 5;
+
+/// The best of some runs, in GB/s: what the machine can do when nobody disturbs it.
+fn rate(bytes: usize, mut run: impl FnMut()) -> f64 {
+    let once = |run: &mut dyn FnMut()| {
+        let start = Instant::now();
+        run();
+        bytes as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..RUNS).map(|_| once(&mut run)).fold(0.0, f64::max)
+}
+
+fn main() {
+    let key = FileKey::generate(&mut OsRandom);
+    let nonce = PayloadNonce::generate(&mut OsRandom);
+    let plain: Vec<u8> = (0..PIECE).map(|i| (i ^ i >> 8) as u8).collect();
+    let pieces = LEN / PIECE;
+    let bytes = pieces * PIECE;
+
+    let cipher = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[1; 32]).expect("32 bytes"));
+    let mut buffer = plain.clone();
+    let alone = rate(bytes, || {
+        for (at, chunk) in (0..pieces).flat_map(|_| 0..PIECE / CHUNK).enumerate() {
+            let chunk = &mut buffer[chunk * CHUNK..][..CHUNK];
+            let mut number = [0; 12];
+            number[..8].copy_from_slice(&(at as u64).to_le_bytes());
+            let tag =
+                cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key(number), Aad::empty(), chunk);
+            black_box(tag.expect("short enough").as_ref());
+        }
+    });
+
+    let mut out = Vec::with_capacity(2 * PIECE);
+    let seal = rate(bytes, || {
+        let mut sealer = Sealer::new(&key, nonce);
+        for _ in 0..pieces {
+            out.clear();
+            sealer.update(black_box(&plain), &mut out);
+        }
+        sealer.finish(&mut out);
+        black_box(&out);
+    });
+
+    let mut blocks = Vec::new();
+    let identity = Identity::generate(&mut OsRandom);
+    let header = Header::write(&key, &[identity.recipient()], &mut OsRandom).expect("one recipient");
+    let to_blocks = rate(bytes, || {
+        let mut writer = FileWriter::new(&key, &header, nonce, &mut blocks);
+        for _ in 0..pieces {
+            blocks.clear();
+            writer.push(black_box(&plain), &mut blocks);
+        }
+        black_box(writer.finish(&mut blocks));
+    });
+
+    let mut sealed = nonce.0.to_vec();
+    let mut sealer = Sealer::new(&key, nonce);
+    (0..pieces).for_each(|_| sealer.update(&plain, &mut sealed));
+    sealer.finish(&mut sealed);
+    let unseal = rate(bytes, || {
+        let mut opener = Opener::new(&key, nonce);
+        for piece in sealed[PayloadNonce::LEN..].chunks(PIECE) {
+            out.clear();
+            opener.update(black_box(piece), &mut out).expect("what was sealed");
+        }
+        opener.finish(&mut out).expect("what was sealed");
+        black_box(&out);
+    });
+
+    let last = last_chunk(sealed.len() as u64).expect("a payload");
+    let last = &sealed[last.start as usize..last.end as usize];
+    let ranges = Ranges::new(&key, nonce, sealed.len() as u64, last).expect("what was sealed");
+    let by_range = rate(bytes, || {
+        for piece in 0..pieces {
+            let window = ranges.window((piece * PIECE) as u64..((piece + 1) * PIECE) as u64).expect("inside");
+            out.clear();
+            out.extend_from_slice(&sealed[window.sealed.start as usize..window.sealed.end as usize]);
+            ranges.open(&window, &mut out).expect("what was sealed");
+            black_box(&out);
+        }
+    });
+
+    let opens = 200;
+    let start = Instant::now();
+    for _ in 0..opens {
+        let read = Header::parse(black_box(header.as_bytes())).expect("a header").expect("whole");
+        black_box(read.unwrap(std::slice::from_ref(&identity)).expect("ours"));
+    }
+    let open = start.elapsed().as_secs_f64() * 1e6 / f64::from(opens);
+
+    println!(
+        "one core, {} MB, best of {RUNS}; to reach: 1 GB/s each, or 80 % of the cipher alone",
+        bytes / 1_000_000
+    );
+    println!("cipher alone (ring)            {alone:5.2} GB/s");
+    for (what, rate) in [
+        ("seal, in memory", seal),
+        ("unseal, in memory", unseal),
+        ("unseal by ranges of 1 MB", by_range),
+        ("seal into blocks, with SHA-256", to_blocks),
+    ] {
+        let reached = if rate >= 1.0 || rate >= 0.8 * alone { "reached" } else { "missed" };
+        println!("{what:<30} {rate:5.2} GB/s  {:3.0} %  {reached}", rate / alone * 100.0);
+    }
+    println!("open a header of one recipient {open:5.0} µs");
+}
