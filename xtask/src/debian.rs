@@ -13,8 +13,9 @@ pub(crate) type Tool = (&'static str, &'static str);
 /// What the test suites use.
 pub(crate) const TESTS: &[Tool] =
     &[("npm", "npm"), ("systemd-socket-activate", "systemd"), ("setpriv", "util-linux"), ("git", "git")];
-/// What the tests of sealing compare with.
-pub(crate) const SEALING: &[Tool] = &[("age", "age")];
+/// What the tests of sealing and of evidence compare with, or speak with.
+pub(crate) const SEALING: &[Tool] =
+    &[("age", "age"), ("swtpm", "swtpm"), ("swtpm_setup", "swtpm-tools"), ("tpm2_quote", "tpm2-tools")];
 /// What the soak tests use beside it: networks of their own, with routers between them.
 pub(crate) const SOAK: &[Tool] = &[("ip", "iproute2"), ("nft", "nftables")];
 /// What Go from PyPI needs, where the machine has none that is new enough.

@@ -20,6 +20,8 @@ pub enum Step {
     Collateral,
     /// The program that made the quote is the maker's own.
     QuotingEnclave,
+    /// The key that signed lives in the certified TPM.
+    AttestationKey,
     /// The evidence is signed by the certified key.
     Signature,
     /// The platform's firmware versions are what the key was made for, and not too old.
@@ -40,8 +42,43 @@ pub enum Step {
     Nonce,
     /// The evidence is young enough.
     Freshness,
+    /// The TPM's counters never went back.
+    Clock,
+    /// The values that were sent are the quoted ones.
+    Registers,
+    /// The log leads to these values.
+    EventLog,
     /// What runs inside is one of the reference values.
     Measurement,
+}
+
+impl Step {
+    /// What it asks, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Step::Form => "the bytes are evidence of this kind, and nothing is left over",
+            Step::Kind => "this kind is accepted",
+            Step::CertificateChain => "the key's certificates lead to a pinned root",
+            Step::Revocation => "none of them was revoked",
+            Step::Collateral => "the maker's word on the platform is signed, in force and about this one",
+            Step::QuotingEnclave => "the quote was made by the maker's own program",
+            Step::Signature => "the evidence is signed by that key",
+            Step::Tcb => "firmware is of the versions that the maker names, and they are accepted",
+            Step::HardwareId => "the key is this very processor's, or its provider's",
+            Step::Debug => "the host may not look inside",
+            Step::Migration => "the guest may not be moved",
+            Step::PrivilegeLevel => "the report was asked for at the expected level",
+            Step::GuestPolicy => "the guest's policy or attributes are as asked for",
+            Step::ReportData => "it is bound to what it must be bound to",
+            Step::Nonce => "it answers the nonce",
+            Step::Freshness => "it is young enough",
+            Step::AttestationKey => "the key that signed lives in the certified TPM",
+            Step::Clock => "the TPM's counters never went back",
+            Step::Registers => "the registers' values are the quoted ones",
+            Step::EventLog => "the log leads to these values",
+            Step::Measurement => "what runs inside is known",
+        }
+    }
 }
 
 /// What came of one [`Step`].
@@ -121,6 +158,8 @@ impl Appraisal {
 /// An appraisal that is being made.
 pub(crate) struct Ledger {
     appraisal: Appraisal,
+    /// The kind whose ceiling counts.
+    ceiling: Kind,
 }
 
 impl Ledger {
@@ -135,6 +174,7 @@ impl Ledger {
                 facts: Vec::new(),
                 claims: None,
             },
+            ceiling: kind,
         }
     }
 
@@ -177,15 +217,19 @@ impl Ledger {
         self.appraisal.reference = Some(name.to_owned());
     }
 
+    /// For evidence that is worth no more than evidence of another kind.
+    pub(crate) fn claim_at_most(&mut self, kind: Kind) {
+        self.ceiling = kind;
+    }
+
     /// Ends the appraisal. Claims are made only if nothing failed, and confidentiality only if it is known what runs.
     pub(crate) fn conclude(mut self) -> Appraisal {
         if self.appraisal.checks.is_empty() || self.appraisal.reasons().next().is_some() {
             return self.appraisal;
         }
-        let kind = self.appraisal.kind;
         let known = self.appraisal.finding(Step::Measurement) == Some(&Finding::Pass);
         let wanted = Adversary::ALL.into_iter().filter(|_| known);
-        self.appraisal.claims = Some(Claims::at_most(kind, wanted));
+        self.appraisal.claims = Some(Claims::at_most(self.ceiling, wanted));
         self.appraisal
     }
 }

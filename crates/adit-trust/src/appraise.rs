@@ -5,7 +5,7 @@ use crate::evidence::MAX_CERTIFICATES;
 use crate::roots::Anchors;
 use crate::x509::{Certificate, RevocationList};
 use crate::{
-    Appraisal, Endorsements, Evidence, Policy, Reason, ReferenceValues, Step, dcap, dev, nitro, snp,
+    Appraisal, Endorsements, Evidence, Policy, Reason, ReferenceValues, Step, dcap, dev, nitro, snp, tpm2,
 };
 
 /// Appraises evidence as of `now` (Unix seconds): a pure function of what it is given and of the makers' pinned roots.
@@ -49,6 +49,9 @@ pub(crate) fn appraise_under(
         }
         Evidence::Tdx { quote } | Evidence::Sgx { quote } => {
             dcap::appraise(quote, endorsements, references, policy, anchors, &mut ledger);
+        }
+        Evidence::Tpm2(evidence) => {
+            tpm2::appraise(evidence, &certificates, &lists, references, policy, &mut ledger);
         }
         Evidence::Nitro { document } => {
             nitro::appraise(document, &certificates, &lists, references, policy, anchors, &mut ledger);

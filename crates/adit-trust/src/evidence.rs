@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Kind, Reason, dcap, dev::DevEvidence, nitro, snp};
+use crate::{Kind, Reason, TpmEvidence, dcap, dev::DevEvidence, nitro, snp};
 
 /// The largest file of evidence that is looked at.
 pub const MAX_EVIDENCE: usize = 4 << 20;
@@ -30,6 +30,8 @@ pub enum Evidence {
     Sgx { quote: Vec<u8> },
     /// An attestation document: COSE_Sign1, tagged or not.
     Nitro { document: Vec<u8> },
+    /// A TPM's quote.
+    Tpm2(Box<TpmEvidence>),
 }
 
 impl Evidence {
@@ -42,6 +44,7 @@ impl Evidence {
             Evidence::Tdx { .. } => Kind::Tdx,
             Evidence::Sgx { .. } => Kind::Sgx,
             Evidence::Nitro { .. } => Kind::Nitro,
+            Evidence::Tpm2(_) => Kind::Tpm2,
         }
     }
 
@@ -55,6 +58,9 @@ impl Evidence {
         }
         if bytes.len() == snp::REPORT_SIZE && bytes[1..4] == [0; 3] {
             return Ok(Evidence::SevSnp { report: bytes.to_vec() });
+        }
+        if bytes.first() == Some(&b'{') {
+            return TpmEvidence::from_json(bytes).map(|evidence| Evidence::Tpm2(evidence.into()));
         }
         if nitro::is_document(bytes) {
             return Ok(Evidence::Nitro { document: bytes.to_vec() });

@@ -12,7 +12,7 @@
 //! this process belongs to.
 //!
 //! Start reading at `claims.rs` for what can be claimed, `appraise.rs` for the verifier's way, and a kind's own
-//! folder (`snp/`, `dcap/`, `nitro/`) for what is checked.
+//! folder (`snp/`, `dcap/`, `nitro/`, `tpm2/`) for what is checked.
 
 mod appraisal;
 mod appraise;
@@ -32,16 +32,18 @@ mod reason;
 mod reference;
 mod roots;
 pub mod snp;
+mod tpm2;
 mod x509;
 
 pub use appraisal::{Appraisal, Check, Fact, Finding, Step};
 pub use appraise::appraise;
 pub use claims::{Adversary, Assurance, Claims, Kind};
-pub use dcap::TcbStatus;
+pub use dcap::{TcbStatus, unix_seconds};
 pub use dev::DevEvidence;
 pub use evidence::{
     DcapCollateral, Endorsements, Evidence, MAX_CERTIFICATE, MAX_CERTIFICATES, MAX_ENDORSEMENT, MAX_EVIDENCE,
 };
-pub use policy::{DcapPolicy, DevnetRoot, Policy, Revocation, SnpPolicy, Software};
+pub use policy::{DcapPolicy, DevnetRoot, Policy, Revocation, SnpPolicy, Software, TpmPolicy};
 pub use reason::Reason;
 pub use reference::{ReferenceValue, ReferenceValues};
+pub use tpm2::{ActivatedKey, Challenge, Credential, LastSeen, TpmEvidence};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Kind, TcbStatus};
+use crate::{ActivatedKey, Kind, LastSeen, TcbStatus};
 
 /// A relying party's conditions. The default is strict: everything that can be checked must hold.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Policy {
     pub snp: SnpPolicy,
     /// For `tdx` and `sgx`.
     pub dcap: DcapPolicy,
+    /// For `tpm2`.
+    pub tpm: TpmPolicy,
     /// The devnet that this process belongs to. Nothing that is read from outside can set it.
     pub devnet: Option<DevnetRoot>,
 }
@@ -38,6 +40,7 @@ impl Default for Policy {
             revocation: Revocation::Required,
             snp: SnpPolicy::default(),
             dcap: DcapPolicy::default(),
+            tpm: TpmPolicy::default(),
             devnet: None,
         }
     }
@@ -88,15 +91,32 @@ impl Default for SnpPolicy {
     }
 }
 
+/// Conditions on quotes of TPMs.
+#[derive(Clone, Debug, Default)]
+pub struct TpmPolicy {
+    /// The makers that are believed: SHA-256 of their roots' certificates. Nothing is pinned by itself here.
+    pub roots: Vec<[u8; 32]>,
+    /// Attestation keys that were seen to live in a TPM.
+    pub activated: Vec<ActivatedKey>,
+    /// What TPMs' counters were before. For a key that is not among them nobody asks.
+    pub last_seen: Vec<LastSeen>,
+}
+
 /// The Ed25519 public key of a devnet's simulated attester. The devnet makes it and hands it to its child processes;
 /// it has no text or serial form here, so that no flag, file or variable can bring one in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DevnetRoot(pub(crate) [u8; 32]);
+pub struct DevnetRoot(pub(crate) [u8; 32], pub(crate) Option<[u8; 32]>);
 
 impl DevnetRoot {
     /// The root with this public key. For the devnet's own processes.
     pub fn of_this_devnet(key: [u8; 32]) -> Self {
-        Self(key)
+        Self(key, None)
+    }
+
+    /// Also the maker of the devnet's software TPMs: SHA-256 of its root's certificate. What they say counts as `dev`.
+    #[must_use]
+    pub fn with_tpm_maker(self, root: [u8; 32]) -> Self {
+        Self(self.0, Some(root))
     }
 }
 

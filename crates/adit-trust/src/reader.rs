@@ -39,6 +39,24 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    pub(crate) fn u16_be(&mut self) -> Result<u16, Reason> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32_be(&mut self) -> Result<u32, Reason> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64_be(&mut self) -> Result<u64, Reason> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// Bytes behind their size in two bytes, as TPMs write them.
+    pub(crate) fn sized(&mut self, most: usize) -> Result<&'a [u8], Reason> {
+        let size = self.u16_be()?.into();
+        if size > most { Err(Reason::TooLarge(self.what)) } else { self.take(size) }
+    }
+
     /// What was not read yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest

@@ -117,6 +117,26 @@ pub enum Reason {
     #[error("the advisory {0} applies")]
     Advisory(String),
 
+    // TPMs.
+    #[error("the certificate is not one of an endorsement key")]
+    NotAnEndorsementKey,
+    #[error("the TPM is software, and counts in its own devnet only")]
+    SoftwareTpm,
+    #[error("the attestation key is not restricted to the TPM that made it, or to what the TPM itself says")]
+    AttestationKey,
+    #[error("the attestation key was not seen to live in this TPM")]
+    NotActivated,
+    #[error("this is no quote that a TPM composed")]
+    NotAQuote,
+    #[error("the quote or log is not over the SHA-256 registers alone")]
+    PcrBank,
+    #[error("the registers' values are not the quoted ones")]
+    Registers,
+    #[error("the event log does not lead to the value of register {0}")]
+    EventLog(u8),
+    #[error("the TPM's counters are behind what was seen of it")]
+    ClockBehind,
+
     // Development.
     #[error("simulated evidence counts only inside the devnet that made it")]
     NoDevnet,
@@ -176,6 +196,15 @@ impl Reason {
             Reason::TcbUnknown(_) => "tcb-unknown",
             Reason::TcbStatus(_) => "tcb-status",
             Reason::Advisory(_) => "advisory",
+            Reason::NotAnEndorsementKey => "not-an-endorsement-key",
+            Reason::SoftwareTpm => "software-tpm",
+            Reason::AttestationKey => "attestation-key",
+            Reason::NotActivated => "not-activated",
+            Reason::NotAQuote => "not-a-quote",
+            Reason::PcrBank => "pcr-bank",
+            Reason::Registers => "registers",
+            Reason::EventLog(_) => "event-log",
+            Reason::ClockBehind => "clock-behind",
             Reason::NoDevnet => "no-devnet",
         }
     }

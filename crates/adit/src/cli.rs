@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Signed receipts of jobs
     #[command(subcommand)]
     Receipt(commands::receipt::Receipt),
+    /// What evidence of trusted hardware is worth
+    #[command(subcommand)]
+    Trust(commands::trust::Trust),
 
     /// Programs that answer HTTP requests
     #[command(subcommand)]

@@ -41,6 +41,8 @@ const COMMANDS: &[&str] = &[
     "receipt",
     "receipt show",
     "receipt verify",
+    "trust",
+    "trust appraise",
     "http",
     "http publish",
     "http rm",

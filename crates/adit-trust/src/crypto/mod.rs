@@ -53,10 +53,14 @@ impl Hash {
 }
 
 impl PublicKey {
-    /// A point of P-256 as `x ‖ y`, 64 bytes.
-    pub(crate) fn p256_raw(point: &[u8]) -> Option<Self> {
+    /// A point of P-256 (64 bytes) or P-384 (96 bytes) as `x ‖ y`.
+    pub(crate) fn point(point: &[u8]) -> Option<Self> {
         let sec1 = [&[4], point].concat();
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).ok().map(PublicKey::P256)
+        match point.len() {
+            64 => p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).ok().map(PublicKey::P256),
+            96 => p384::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).ok().map(PublicKey::P384),
+            _ => None,
+        }
     }
 
     /// Whether `signature` is this key's, over `message`. A scheme that the key cannot have made is no signature.

@@ -1,4 +1,4 @@
-//! RSA signatures, checked (RFC 8017, 8.1.2 and 8.2.2).
+//! RSA with public keys (RFC 8017): signatures checked, and one secret encrypted.
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd};
@@ -29,6 +29,11 @@ impl RsaKey {
         (fits && odd && (65537..1 << 33).contains(&exponent)).then_some(Self { modulus, exponent })
     }
 
+    /// The modulus' size.
+    pub(crate) fn bits(&self) -> usize {
+        self.modulus.len() * 8
+    }
+
     /// `input ^ exponent mod modulus`, as long as the modulus.
     fn power(&self, input: &[u8]) -> Option<Vec<u8>> {
         let size = self.modulus.len();
@@ -44,6 +49,22 @@ impl RsaKey {
         let power =
             base.pow_bounded_exp(&exponent, 64 - self.exponent.leading_zeros()).retrieve().to_be_bytes();
         power.len().checked_sub(size).map(|extra| power[extra..].to_vec())
+    }
+
+    /// RSAES-OAEP with SHA-256 (RFC 8017, 7.1.1), with the caller's randomness.
+    pub(crate) fn encrypt_oaep_sha256(
+        &self,
+        label: &[u8],
+        message: &[u8],
+        seed: &[u8; 32],
+    ) -> Option<Vec<u8>> {
+        const HASH: Hash = Hash::Sha256;
+        let zeros = self.modulus.len().checked_sub(2 * HASH.size() + 2 + message.len())?;
+        let data = [HASH.digest(label), vec![0; zeros], vec![1], message.to_vec()].concat();
+        let xor = |data: &[u8], mask: Vec<u8>| data.iter().zip(mask).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
+        let data = xor(&data, mask(HASH, seed, data.len()));
+        let seed = xor(seed, mask(HASH, &data, seed.len()));
+        self.power(&[vec![0], seed, data].concat())
     }
 
     pub(crate) fn verify_pkcs1(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {

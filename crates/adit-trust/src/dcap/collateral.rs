@@ -199,12 +199,12 @@ fn signed<T: for<'de> Deserialize<'de>>(
 }
 
 fn current(what: &'static str, from: &str, to: &str, now: u64) -> Result<(), Reason> {
-    let (from, to) = (seconds(from).zip(seconds(to))).ok_or(Reason::Malformed(what))?;
+    let (from, to) = unix_seconds(from).zip(unix_seconds(to)).ok_or(Reason::Malformed(what))?;
     if (from..=to).contains(&now) { Ok(()) } else { Err(Reason::CollateralOutOfDate(what)) }
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ` as Unix seconds.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+pub fn unix_seconds(text: &str) -> Option<u64> {
     let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;
     let shape = b"0000-00-00T00:00:00Z";
     let fits = bytes.iter().zip(shape).all(|(byte, form)| match form {
@@ -240,7 +240,7 @@ mod tests {
             ("2025-06-19T10:16:03+01:00", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(super::seconds(text), expected, "{text}");
+            assert_eq!(super::unix_seconds(text), expected, "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ mod quote;
 #[cfg(test)]
 mod tests;
 
-pub use collateral::TcbStatus;
+pub use collateral::{TcbStatus, unix_seconds};
 pub(crate) use quote::is_tdx;
 
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub(crate) fn appraise(
     let names_key = enclave.as_ref().is_ok_and(|report| {
         report.report_data[..32] == named && report.report_data[32..].iter().all(|byte| *byte == 0)
     });
-    let by_enclave = PublicKey::p256_raw(quote.key)
+    let by_enclave = PublicKey::point(quote.key)
         .is_some_and(|key| key.verify_fixed(Hash::Sha256, quote.signed, quote.signature));
     ledger.require(Step::Signature, by_platform && names_key && by_enclave, Reason::Signature);
 

@@ -24,6 +24,7 @@ pub(crate) mod routing;
 pub(crate) mod run;
 pub(crate) mod seal;
 pub(crate) mod swarm;
+pub(crate) mod trust;
 
 use std::future::Future;
 
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Dag(command) => client(zero(dag::dag(context, command))),
         Command::Job(command) => client(job::job(context, command)),
         Command::Receipt(command) => client(zero(receipt::receipt(context, command))),
+        Command::Trust(command) => done(trust::trust(context, command)),
         Command::Http(command) => client(zero(http::http(context, command))),
         Command::Id => client(zero(id::id(context))),
         Command::Node(command) => client(zero(node::node(context, command))),
