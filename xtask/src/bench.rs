@@ -58,7 +58,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "trust",
-        measures: "sealing and unsealing beside the cipher alone",
+        measures: "sealing and unsealing beside the cipher alone, and the memory that it takes",
         package: "adit-seal",
         example: "trust_bench",
         needs_peers: false,

@@ -92,6 +92,7 @@ fn ipfs() -> Result<()> {
 fn programs_and_peers() -> Result<peers::Peers> {
     build::all_programs()?;
     install(debian::TESTS)?;
+    install(debian::SEALING)?;
     peers::install()
 }
 

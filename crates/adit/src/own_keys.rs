@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adit_model::{AccountId, AccountSecret};
 use adit_seal::age::{Identity, Recipient};
@@ -111,6 +111,25 @@ impl OwnKeys {
             _ => Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error),
         })
     }
+}
+
+/// Writes a secret and a line feed into a new file that its owner alone can read, durably; or leaves no file.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error)
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
+        |error| match error.kind() {
+            ErrorKind::AlreadyExists => failed(error).hint("name another place with -o"),
+            _ => failed(error),
+        },
+    )?;
+    let text = Zeroizing::new(format!("{text}\n"));
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a secret restores nothing; that it cannot be removed is said by its being there.
+        let _ = std::fs::remove_file(path);
+        failed(error)
+    })
 }
 
 /// What of a phrase's keys anybody may know.

@@ -214,7 +214,10 @@ impl Manifest {
             let len = usize::from(u16::from_le_bytes(take(&mut rest)?));
             let (path, behind) = rest.split_at_checked(len).ok_or(ManifestError::Truncated)?;
             rest = behind;
-            let path = std::str::from_utf8(path).map_err(|_| ManifestError::Order(String::new()))?;
+            let path = std::str::from_utf8(path).map_err(|_| PathError {
+                path: String::from_utf8_lossy(path).chars().take(100).collect(),
+                why: "is not UTF-8",
+            })?;
             let last = entries.last().map_or("", |entry| &entry.path);
             check_order(&mut open, last, path, kind == 0)?;
             let kind = match kind {

@@ -1,11 +1,12 @@
 //! Sealed content: what the node is given, who can open it, and what happens to those who change it.
 
 use crate::{noise, programs};
-use adit_tests::{Finished, Node};
+use adit_tests::{Finished, Node, peak_memory};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A person with keys of its own, at somebody's node.
 struct Person<'a> {
@@ -20,16 +21,44 @@ impl<'a> Person<'a> {
         Ok((person, recipient))
     }
 
-    fn adit(&self, words: &[&str], input: &[u8]) -> Result<Finished> {
-        use std::io::Write;
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = self.node.command(words);
         command.env("ADIT_KEYS", &self.keys);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-        let mut child = command.stderr(std::process::Stdio::piped()).spawn()?;
+        command
+    }
+
+    /// Checks that a command takes little memory, and gives what it prints.
+    fn small(&self, words: &[&str]) -> Result<String> {
+        let mut child = self.command(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut peak = 0;
+        let ended = loop {
+            // Nothing is there to be read once it has ended.
+            peak = peak_memory(child.id()).unwrap_or_default().max(peak);
+            if let Some(ended) = child.try_wait()? {
+                break ended;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        println!("adit {}: {} KiB at most", words[0], peak >> 10);
+        ensure!(ended.success(), "adit {}: {ended}", words.join(" "));
+        ensure!((1 << 20..48 << 20).contains(&peak), "adit {} took {} KiB", words[0], peak >> 10);
+        Ok(std::io::read_to_string(child.stdout.take().context("a pipe")?)?)
+    }
+
+    fn adit(&self, words: &[&str], input: &[u8]) -> Result<Finished> {
+        use std::io::Write;
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         // A command that does not want its input may be gone already.
         let _ = child.stdin.take().context("a pipe")?.write_all(input);
         Ok(Finished::of(&command, child.wait_with_output()?))
     }
+}
+
+fn mode(path: &Path) -> Result<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::metadata(path)?.permissions().mode() & 0o777)
 }
 
 fn text(path: &Path) -> &str {
@@ -82,7 +111,8 @@ fn ages_own_program_and_ours_open_each_others_files() -> Result<()> {
     let (owner, to) = Person::new(&node, folder.path(), "owner")?;
     let at = |name: &str| folder.path().join(name);
     fs::write(at("plain"), noise(200_000, 1))?;
-    fs::write(at("identity"), owner.adit(&["key", "export", "--secret"], b"")?.expect(0)?.stdout)?;
+    owner.adit(&["key", "export", "--secret", "-o", text(&at("identity"))], b"")?.expect(0)?;
+    assert_eq!(mode(&at("identity"))?, 0o600);
     // Without --to it is sealed to oneself.
     let cid = owner.adit(&["seal", text(&at("plain"))], b"")?.expect(0)?.line();
     let cid = cid.split(' ').next().context("a CID")?;
@@ -100,6 +130,7 @@ fn ages_own_program_and_ours_open_each_others_files() -> Result<()> {
     ensure!(status.success());
     owner.adit(&["unseal", text(&at("theirs")), "-o", text(&at("back"))], b"")?.expect(0)?;
     assert_eq!(fs::read(at("back"))?, noise(200_000, 1));
+    assert_eq!(mode(&at("back"))?, 0o600, "what was opened is for one person");
     let (stranger, _) = Person::new(&node, folder.path(), "stranger")?;
     let (theirs, identity) = (at("theirs"), at("identity"));
     let named = ["unseal", text(&theirs), "-i", text(&identity)];
@@ -164,7 +195,16 @@ fn one_phrase_restores_a_persons_keys_and_says_nothing_unasked() -> Result<()> {
 
     use std::os::unix::fs::PermissionsExt;
     let file = restored.keys.join("recovery-phrase");
-    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(&file)?, 0o600);
+    let backup = folder.path().join("backup");
+    restored.adit(&["key", "backup", "-o", text(&backup)], b"")?.expect(0)?;
+    assert_eq!((mode(&backup)?, fs::read_to_string(&backup)?.trim_end()), (0o600, &phrase[..]));
+    restored.adit(&["key", "backup", "-o", text(&backup)], b"")?.expect(1)?;
+    // Listed beside the node's; alone, where no node answers.
+    let listed = restored.adit(&["--json", "key", "ls"], b"")?.expect(0)?.json()?;
+    assert_eq!((&listed[0]["key"], &listed[1]["recipient"]), (&"self".into(), &to[..].into()));
+    let alone = ["--api", "http://127.0.0.1:1", "key", "ls"];
+    assert!(restored.adit(&alone, b"")?.expect(0)?.text().contains(&to));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
     assert!(restored.adit(&["unseal", cid], b"")?.expect(5)?.stderr.contains("can be read by others"));
     Ok(())
@@ -190,7 +230,10 @@ fn a_sealed_tree_hides_its_names_and_comes_back_whole_or_file_by_file() -> Resul
     owner.adit(&["unseal", cid, "-o", text(&back)], b"")?.expect(0)?;
     assert_eq!(fs::read(back.join("a/hidden-name/data"))?, noise(1_500_000, 1));
     assert_eq!(fs::read(back.join("a b"))?, b"next to it");
-    assert_ne!(fs::metadata(back.join("a b"))?.permissions().mode() & 0o100, 0);
+    assert_eq!(
+        [mode(&back)?, mode(&back.join("a b"))?, mode(&back.join("a/hidden-name/data"))?],
+        [0o700, 0o700, 0o600]
+    );
     assert!(back.join("empty").is_dir() && fs::read_dir(back.join("empty"))?.next().is_none());
     let part = ["unseal", cid, "--file", "a/hidden-name/data", "--offset", "1400000", "--length", "9"];
     assert_eq!(owner.adit(&part, b"")?.expect(0)?.stdout, noise(1_500_000, 1)[1_400_000..1_400_009]);
@@ -244,6 +287,51 @@ fn parts_of_a_sealed_tree_cannot_stand_for_each_other() -> Result<()> {
         let wrong = swap(&manifest, &pack)?;
         owner.adit(&["unseal", &wrong, "--file", "data"], b"")?.expect(5)?;
     }
+    Ok(())
+}
+
+#[test]
+fn directories_that_are_no_sealed_trees_are_refused_and_leave_nothing() -> Result<()> {
+    let node = Node::start(&programs(), &[])?;
+    let folder = tempfile::tempdir()?;
+    let (owner, _) = Person::new(&node, folder.path(), "owner")?;
+    let (tree, plain) = (folder.path().join("tree"), folder.path().join("plain"));
+    let refused = |name: &str, code: i32, why: &str| -> Result<()> {
+        let cid = node.add(&tree)?;
+        let out = folder.path().join("out");
+        let said = owner.adit(&["unseal", &cid, "-o", text(&out)], b"")?.expect(code)?.stderr;
+        ensure!(said.contains(why) && !out.exists(), "{name}: {said}");
+        Ok(fs::remove_file(tree.join(name))?)
+    };
+    fs::create_dir(&tree)?;
+    fs::write(tree.join("other"), "text")?;
+    refused("other", 2, "it has no `manifest`")?;
+    fs::write(tree.join("manifest"), "text")?;
+    refused("manifest", 2, "not in the age format")?;
+    // Both are sealed to the one who opens them: by a stranger, who knows the recipient.
+    for (len, why) in [(1 << 10, "no manifest of a sealed tree"), ((64 << 20) + 1, "manifest is too long")] {
+        fs::File::create(&plain)?.set_len(len)?;
+        owner.adit(&["seal", text(&plain), "-o", text(&tree.join("manifest"))], b"")?.expect(0)?;
+        refused("manifest", 5, why)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_large_file_is_sealed_and_opened_in_little_memory() -> Result<()> {
+    const LEN: u64 = 128 << 20;
+    let node = Node::start(&programs(), &[])?;
+    let folder = tempfile::tempdir()?;
+    let (owner, to) = Person::new(&node, folder.path(), "owner")?;
+    let at = |name: &str| folder.path().join(name);
+    fs::File::create(at("plain"))?.set_len(LEN)?;
+    let (plain, local, back) = (at("plain"), at("local"), at("back"));
+    let sealed = owner.small(&["seal", text(&plain)])?;
+    let cid = sealed.split(' ').next().context("a CID")?;
+    owner.small(&["seal", text(&plain), "-o", text(&local)])?;
+    owner.small(&["seal", "rotate", cid, "--to", &to])?;
+    owner.small(&["unseal", cid, "-o", text(&back)])?;
+    ensure!(fs::metadata(&back)?.len() == LEN);
     Ok(())
 }
 

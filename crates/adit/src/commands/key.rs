@@ -1,15 +1,19 @@
 //! `adit key`: a person's own keys, and those that names are published under.
 
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::PathBuf;
 
+use adit_api::types::KeyView;
 use adit_seal::OsRandom;
 use adit_seal::phrase::RecoveryPhrase;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Table;
-use crate::own_keys::{OwnKeys, shared};
+use crate::own_keys::{self, OwnKeys, Shared, shared};
 
 /// Subcommands of `adit key`.
 #[derive(Debug, clap::Subcommand)]
@@ -19,18 +23,38 @@ pub(crate) enum Key {
         /// What to call the node's key
         key: Option<String>,
     },
-    /// List the node's keys and their names
+    /// List the node's keys and their names, and your own keys
     Ls,
     /// Print whom others seal to (age1…), for you to share
     Export {
         /// Print the secret age identity instead, for age's own programs
         #[arg(long)]
         secret: bool,
+        /// Write the secret into a new file that you alone can read
+        #[arg(long, short, value_name = "FILE", requires = "secret")]
+        output: Option<PathBuf>,
     },
     /// Print the recovery phrase, for you to write down
-    Backup,
+    Backup {
+        /// Write it into a new file that you alone can read
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Take a recovery phrase from standard input
     Restore,
+}
+
+/// One of the keys that are listed.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Node(KeyView),
+    Own {
+        /// Always `own`.
+        key: &'static str,
+        #[serde(flatten)]
+        shared: Shared,
+    },
 }
 
 /// Makes, lists, shows or restores keys.
@@ -48,23 +72,30 @@ pub(crate) async fn key(context: &Context, command: Key) -> Result<(), Failure> 
                 "`adit key backup` prints the recovery phrase: write it down, nothing else restores them",
             );
         }
-        Key::Ls => {
-            let keys = context.client()?.keys().await?;
-            if context.out.json() {
-                return Ok(context.out.document(&keys)?);
+        Key::Ls => list(context).await?,
+        Key::Export { secret: false, .. } => show(context, &OwnKeys::here()?.existing()?)?,
+        Key::Export { secret: true, output } => {
+            let identity = OwnKeys::here()?.existing()?.identity();
+            let text = identity.to_secret_text();
+            match output {
+                Some(path) => {
+                    let file = format!("# public key: {}\n{}", identity.recipient(), text.as_str());
+                    own_keys::write_secret(&path, &Zeroizing::new(file))?;
+                    context.out.note(format!("the secret is in {}: `age -d -i` takes it", path.display()));
+                }
+                None => secret(context, "identity", &text)?,
             }
-            let mut table = Table::new(["key", "name"], "There are no keys.");
-            for key in keys {
-                table.row([key.key, key.name]);
+        }
+        Key::Backup { output } => {
+            let words = OwnKeys::here()?.existing()?.words();
+            match output {
+                Some(path) => {
+                    own_keys::write_secret(&path, &words)?;
+                    context.out.note(format!("the recovery phrase is in {}", path.display()));
+                }
+                None => secret(context, "recovery_phrase", &words)?,
             }
-            table.print(&context.out)?;
         }
-        Key::Export { secret: false } => show(context, &OwnKeys::here()?.existing()?)?,
-        Key::Export { secret: true } => {
-            let text = OwnKeys::here()?.existing()?.identity().to_secret_text();
-            context.out.line(text.as_str())?;
-        }
-        Key::Backup => context.out.line(OwnKeys::here()?.existing()?.words().as_str())?,
         Key::Restore => {
             context.out.note("type the words of the recovery phrase, then ctrl-D");
             let mut text = Zeroizing::new(String::with_capacity(4096));
@@ -79,6 +110,45 @@ pub(crate) async fn key(context: &Context, command: Key) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// The node's keys, then the person's own. Either alone, where there is no node or the person has none.
+async fn list(context: &Context) -> Result<(), Failure> {
+    let own = OwnKeys::here()?.find()?.map(|phrase| shared(&phrase)).transpose()?;
+    let mut keys: Vec<_> = match of_node(context).await {
+        Err(failure) if failure.exit == Exit::NoDaemon && own.is_some() => {
+            context.out.note("no daemon is running: these are your own keys alone");
+            Vec::new()
+        }
+        keys => keys?.into_iter().map(Listed::Node).collect(),
+    };
+    keys.extend(own.map(|shared| Listed::Own { key: "own", shared }));
+    if context.out.json() {
+        return Ok(context.out.document(&keys)?);
+    }
+    let mut table = Table::new(["key", "name"], "There are no keys.");
+    for key in keys {
+        match key {
+            Listed::Node(view) => table.row([view.key, view.name]),
+            Listed::Own { shared, .. } => {
+                table.row(["(yours, to seal to)".to_owned(), shared.recipient]);
+                table.row(["(yours, account)".to_owned(), shared.account.to_string()]);
+            }
+        }
+    }
+    Ok(table.print(&context.out)?)
+}
+
+async fn of_node(context: &Context) -> Result<Vec<KeyView>, Failure> {
+    Ok(context.client()?.keys().await?)
+}
+
+/// Prints a secret that was asked for, and nothing else.
+fn secret(context: &Context, name: &str, text: &str) -> Result<(), Failure> {
+    if context.out.json() {
+        return Ok(context.out.document(&BTreeMap::from([(name, text)]))?);
+    }
+    Ok(context.out.line(text)?)
 }
 
 fn show(context: &Context, phrase: &RecoveryPhrase) -> Result<(), Failure> {

@@ -7,8 +7,10 @@ mod source;
 mod tree;
 mod upload;
 
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use adit_seal::OsRandom;
@@ -26,6 +28,11 @@ use crate::output::escape::{Escaper, one_line};
 use crate::own_keys;
 use content::{Content, Plain};
 use source::{By, Found, Opened, Source};
+
+/// Mode of files with ciphertext, less what the person's umask takes away.
+const PUBLIC: u32 = 0o666;
+/// Mode of files that were opened: they were meant for the person alone.
+const PRIVATE: u32 = 0o600;
 
 /// Arguments of `adit seal`.
 #[derive(Debug, clap::Args)]
@@ -174,7 +181,7 @@ async fn seal_to_node(
 
 async fn seal_to_file(mut content: Box<dyn Content>, output: PathBuf, fresh: Fresh) -> Result<(), Failure> {
     let sealing = move || {
-        let mut target = NewFile::create(&output)?;
+        let mut target = NewFile::create(&output, PUBLIC)?;
         let mut sealer = Sealer::new(&fresh.key, fresh.nonce);
         let mut piece = vec![0; LEAF as usize];
         let mut sealed = [fresh.header.as_bytes(), &fresh.nonce.0].concat();
@@ -250,7 +257,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(context: &'a Context, args: &UnsealArgs) -> Result<Self, Failure> {
-        let file = args.output.as_deref().map(NewFile::create).transpose()?;
+        let file = args.output.as_deref().map(|path| NewFile::create(path, PRIVATE)).transpose()?;
         Ok(Self { context, file, escaper: Escaper::default() })
     }
 
@@ -282,8 +289,9 @@ struct NewFile {
 }
 
 impl NewFile {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        let file = std::fs::File::create_new(path).map_err(|error| {
+    fn create(path: &Path, mode: u32) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        let file = file.map_err(|error| {
             let failure = Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error);
             match error.kind() {
                 ErrorKind::AlreadyExists => failure.hint("name another place with -o"),

@@ -19,9 +19,13 @@ use adit_unixfs::{Block, IpfsPath};
 use cid::Cid;
 use tokio::runtime::Handle;
 
+use super::PRIVATE;
 use super::content::{Content, Plain, cannot_read};
 use super::source::{By, Found, Opened, Source};
 use crate::exit::{Exit, Failure};
+
+/// Mode of directories that were opened.
+const PRIVATE_FOLDER: u32 = PRIVATE | 0o100;
 
 /// Seals a directory. `send` takes blocks, and says whether anybody listens.
 pub(super) fn seal(
@@ -211,7 +215,7 @@ impl Open {
 
     /// Writes the whole tree into a new directory, which goes away again if that fails. Gives the bytes of all files.
     pub(super) async fn unpack(&mut self, target: &Path) -> Result<u64, Failure> {
-        let made = DirBuilder::new().mode(0o777).create(target);
+        let made = DirBuilder::new().mode(PRIVATE_FOLDER).create(target);
         made.map_err(|error| cannot_write(target, &error).hint("name another place with -o"))?;
         let unpacked = self.unpack_into(target).await;
         if unpacked.is_err() {
@@ -227,9 +231,12 @@ impl Open {
             // The manifest has plain names only, and the directory is new: nothing leads out of it.
             let path: PathBuf = target.join(&entry.path);
             match entry.kind {
-                Kind::Directory => std::fs::create_dir(&path).map_err(|error| cannot_write(&path, &error))?,
+                Kind::Directory => {
+                    let made = DirBuilder::new().mode(PRIVATE_FOLDER).create(&path);
+                    made.map_err(|error| cannot_write(&path, &error))?;
+                }
                 Kind::File { stream, executable } => {
-                    let mode = if executable { 0o777 } else { 0o666 };
+                    let mode = if executable { PRIVATE | 0o100 } else { PRIVATE };
                     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
                     let mut file = file.map_err(|error| cannot_write(&path, &error))?;
                     written += stream.end - stream.start;
