@@ -43,6 +43,13 @@ const BENCHES: &[Bench] = &[
         needs_peers: false,
     },
     Bench {
+        name: "http",
+        measures: "HTTP functions against wasmtime serving the same component",
+        package: "adit-tests",
+        example: "http_bench",
+        needs_peers: true,
+    },
+    Bench {
         name: "gateway",
         measures: "the gateway against Kubo's: a hot file, a large file, a thousand clients",
         package: "adit-tests",
@@ -82,6 +89,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         if ["gateway", "ipfs"].contains(&bench.name) {
             crate::peers::install()?.tell(&mut run);
         }
+        run.env("ADIT_SERVE_COMPONENT", programs.join("serve-component"));
         check(run.env("ADIT_PLAIN_WASMTIME", programs.join("plain-wasmtime")))?;
     }
     Ok(())

@@ -39,8 +39,6 @@ const REQUESTS: usize = 1024;
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// How long answers may go on after shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(3);
-/// What one request may compute: some ten seconds' worth. The time limit ends what waits.
-const FUEL: u64 = 10_000_000_000;
 
 /// Functions on a listener, until told to stop.
 #[derive(Debug)]
@@ -235,7 +233,7 @@ impl Edge {
         let head =
             RequestHead { method: parts.method.as_str().to_owned(), https: false, authority, target, lines };
         let terms = Terms {
-            allowance: Allowance { fuel: FUEL, memory: config.memory.0 },
+            allowance: Allowance { fuel: config.fuel, memory: config.memory.0 },
             until,
             max_body: config.max_body.0,
             allowed: Allowed::new(&config.allow_hosts, &publisher),

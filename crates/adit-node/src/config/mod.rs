@@ -174,6 +174,8 @@ pub struct HttpConfig {
     pub workers: u32,
     /// Memory for one request.
     pub memory: ByteSize,
+    /// Fuel for one request.
+    pub fuel: u64,
     /// Longest time for one request.
     pub timeout: Span,
     /// Longest body of a request.
@@ -327,6 +329,8 @@ impl Default for Config {
                 hosts: Vec::new(),
                 workers: 8,
                 memory: ByteSize(128 << 20),
+                // Some ten seconds' worth. The time limit ends what waits.
+                fuel: 10_000_000_000,
                 timeout: Span::seconds(30),
                 max_body: ByteSize(64 << 20),
                 allow_hosts: Vec::new(),
@@ -410,6 +414,9 @@ impl Config {
         }
         if self.http.workers == 0 || self.http.workers > 64 {
             return Err(("http.workers", "give 1 to 64; no functions at all: an empty http.listen".into()));
+        }
+        if self.http.fuel == 0 {
+            return Err(("http.fuel", "give 1 or more; 10000000000 is some ten seconds' worth".into()));
         }
         if self.http.allow_private_hosts && self.network == "ipfs" {
             return Err((

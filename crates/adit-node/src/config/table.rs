@@ -158,6 +158,21 @@ impl Value for u32 {
     }
 }
 
+impl Value for u64 {
+    fn parse(text: &str) -> Result<Self, String> {
+        // TOML's whole numbers have a sign.
+        let number: Result<i64, _> = text.trim().parse();
+        let number = number.ok().and_then(|number| u64::try_from(number).ok());
+        number.ok_or_else(|| format!("`{text}` is not a whole number from 0 to {}", i64::MAX))
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+    fn toml(&self) -> toml_edit::Value {
+        i64::try_from(*self).unwrap_or(i64::MAX).into()
+    }
+}
+
 impl<T: Value> Value for Vec<T> {
     fn parse(text: &str) -> Result<Self, String> {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(T::parse).collect()
@@ -208,6 +223,7 @@ settings! {
     "http.hosts" => http.hosts: "host names, beyond localhost and addresses, under which functions may be asked";
     "http.workers" => http.workers: "requests that functions answer at the same time";
     "http.memory" => http.memory: "memory of a function for one request";
+    "http.fuel" => http.fuel: "what a function may compute for one request, in units of fuel (about one an instruction)";
     "http.timeout" => http.timeout: "longest time of a function for one request";
     "http.max-body" => http.max_body: "longest body of a request to a function";
     "http.allow-hosts" => http.allow_hosts: "hosts (HOST, *.HOST, HOST:PORT) that functions may ask, if their publisher lists them too";

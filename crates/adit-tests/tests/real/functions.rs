@@ -164,6 +164,18 @@ fn what_a_function_must_not_get_away_with_disturbs_nobody() -> Result<()> {
 }
 
 #[test]
+fn fuel_ends_a_function_before_its_time() -> Result<()> {
+    let node = edge(&[("http.fuel", "2000000"), ("http.timeout", "60s")])?;
+    publish(&node, "/show", &[])?;
+    let began = Instant::now();
+    let reply = get(&node, "/show/loop")?;
+    ensure!(reply.status == 504, "{}", reply.status);
+    ensure!(began.elapsed() < Duration::from_secs(60), "time ended it, not fuel");
+    ensure!(get(&node, "/show")?.status == 200);
+    Ok(())
+}
+
+#[test]
 fn a_function_reaches_only_hosts_that_operator_and_publisher_list() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();

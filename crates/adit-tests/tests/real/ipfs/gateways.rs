@@ -75,6 +75,7 @@ fn another_nodes_gateway_gives_a_tree() -> Result<()> {
 /// A peer and a gateway serve the same transfer; one dies, then the other has to do.
 #[test]
 fn a_gateway_and_a_peer_share_a_transfer_and_one_dies_midway() -> Result<()> {
+    const CHUNK: u64 = 262_144;
     let Some(program) = kubo()? else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("file");
@@ -95,9 +96,10 @@ fn a_gateway_and_a_peer_share_a_transfer_and_one_dies_midway() -> Result<()> {
         let mut fetched = vec![0; content.len() / 2];
         stdout.read_exact(&mut fetched)?;
         let (by_http, all) = (from(&node, "bytes", &gateway)?, fetched.len() as u64);
-        assert!(by_http > 1_000_000, "the gateway is used: {by_http}");
+        // How they share is their speed's business, and changes with what else the machine does.
+        assert!(by_http > CHUNK, "the gateway is used: {by_http}");
         let by_peer = node.json(&["swarm", "peers"])?[0]["bytes_in"].as_u64().context("bytes_in")?;
-        assert!(by_peer > 1_000_000, "the peer is used: {by_peer}");
+        assert!(by_peer > CHUNK, "the peer is used: {by_peer}");
         // What was read ahead counts too.
         assert!(by_http + by_peer < all * 5 / 4 + (32 << 20), "{by_http} + {by_peer} for {all}");
         let dying = if gateway_dies { &mut http } else { &mut peer };
