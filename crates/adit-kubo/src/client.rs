@@ -37,8 +37,9 @@ const PARALLEL: usize = 32;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two questions to a Kubo that is away whether it is back.
 const PROBE: Duration = Duration::from_millis(500);
-/// How long each of them waits for an answer.
+/// How long each of them waits for an answer, and the first, on which it depends whether it counts as away.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an unused connection is kept.
 const KEPT: Duration = Duration::from_secs(30);
 /// The longest line of a stream of JSON values.
@@ -181,27 +182,32 @@ impl Client {
         Err(self.error(BackendFailure::Unreachable, words))
     }
 
-    /// Notes what a request that began then came to. Where that makes Kubo count as away, begins to ask whether it is back.
+    /// Notes what a request that began then came to. Where nothing was answered for long, begins to ask whether Kubo is there.
     pub(crate) fn note<T>(self: &Arc<Self>, begun: Instant, done: &Result<T, BackendError>) {
         let Err(error) = done else { return };
-        let unanswered = error.failure == BackendFailure::Unreachable;
-        if !unanswered || !self.circuit.failed(begun, Instant::now(), &error.reason) {
+        if error.failure != BackendFailure::Unreachable || !self.circuit.failed(begun, Instant::now()) {
             return;
         }
-        tracing::warn!("{} does not answer ({}); nothing waits for it any more", self.name, error.reason);
-        let client = Arc::downgrade(self);
+        let (client, reason) = (Arc::downgrade(self), error.reason.clone());
         tokio::spawn(async move {
+            let mut patience = FIRST_PROBE_PATIENCE;
             loop {
-                tokio::time::sleep(PROBE).await;
                 let Some(client) = client.upgrade() else { return };
-                if client.away().is_none() {
+                // Whatever it says, `send` notes that it said something.
+                let _ = tokio::time::timeout(patience, client.send("version", None)).await;
+                if client.circuit.stop_asking() {
+                    tracing::info!("{} answers", client.name);
                     return;
                 }
-                let asked = tokio::time::timeout(PROBE_PATIENCE, client.send("version", None)).await;
-                if matches!(asked, Ok(Ok(_))) {
-                    tracing::info!("{} answers again", client.name);
-                    return;
+                if client.circuit.said_nothing(&reason) {
+                    tracing::warn!(
+                        "{} does not answer ({reason}); nothing waits for it any more",
+                        client.name
+                    );
                 }
+                drop(client);
+                patience = PROBE_PATIENCE;
+                tokio::time::sleep(PROBE).await;
             }
         });
     }

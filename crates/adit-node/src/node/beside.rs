@@ -11,6 +11,7 @@ use adit_model::{Alias, KuboId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::directory::LIFE as ADVERTISED;
 use super::shared::Shared;
 use crate::clock::unix_seconds;
 use crate::config::Config;
@@ -52,7 +53,10 @@ impl Beside {
         let mut state = self.state.lock();
         match asked {
             Ok(alias) => {
-                let same = state.alias.as_ref().is_some_and(|known| known.peer == alias.peer);
+                // One that ran out while Kubo was away is no longer in the advertisement.
+                let advertised = |known: &Alias| known.expires >= alias.issued + ADVERTISED;
+                let same =
+                    state.alias.as_ref().is_some_and(|known| known.peer == alias.peer && advertised(known));
                 *state = State { alias: Some(alias), trouble: None };
                 if !same {
                     self.changed.notify_one();
@@ -115,7 +119,7 @@ mod tests {
         let beside = Beside::default();
         let alias = |n: u8, expires| {
             let peer = KuboId::from_bytes(&[&[0x12, 0x20][..], &[n; 32]].concat()).unwrap();
-            Alias { peer, key: None, sig: vec![1].into(), issued: 1000, expires }
+            Alias { peer, key: None, sig: vec![1].into(), issued: expires - 1000, expires }
         };
         let told = |beside: &Beside| {
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -126,9 +130,11 @@ mod tests {
         assert!(!told(&beside));
         assert_eq!(beside.note(Ok(alias(1, 2000))), None);
         assert!(told(&beside) && beside.trouble().is_none());
-        assert_eq!(beside.note(Ok(alias(1, 3000))), None);
+        assert_eq!(beside.note(Ok(alias(1, 2050))), None);
         assert!(!told(&beside));
-        assert_eq!(beside.alias(3000), Some(alias(1, 3000)));
+        assert_eq!(beside.alias(2050), Some(alias(1, 2050)));
+        assert_eq!(beside.note(Ok(alias(1, 3000))), None);
+        assert!(told(&beside), "the one before can't be in the advertisement any more");
         // What it signed is of use until it runs out, whatever happens to Kubo.
         assert_eq!(beside.note(Err("gone".into())), Some("gone".into()));
         assert!(beside.alias(3000).is_some() && beside.alias(3001).is_none());

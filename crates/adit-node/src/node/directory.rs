@@ -16,7 +16,7 @@ use crate::clock::unix_seconds;
 use crate::view::NodeView;
 
 /// How long an advertisement holds.
-const LIFE: u64 = 15 * 60;
+pub(super) const LIFE: u64 = 15 * 60;
 /// How often it is renewed: twice within its life a renewal may fail.
 const RENEW: Duration = Duration::from_secs(5 * 60);
 /// How often streams that nobody uses and verdicts that have run out are tidied away.

@@ -253,8 +253,9 @@ fn a_kubo_that_is_down_is_waited_for_once_and_used_when_it_is_back() -> Result<(
     let begun = Instant::now();
     ensure!(ask()?.code != 0);
     ensure!(begun.elapsed() > Duration::from_secs(2), "it was not waited for: {:?}", begun.elapsed());
-    let status = node.json(&["node", "status"])?;
-    ensure!(status["kubo"]["silent_s"].is_u64(), "{status}");
+    eventually("it counts as away", Duration::from_secs(20), || {
+        Ok(node.json(&["node", "status"])?["kubo"]["silent_s"].is_u64().then_some(()))
+    })?;
     let begun = Instant::now();
     for _ in 0..5 {
         let asked = ask()?;
@@ -263,14 +264,13 @@ fn a_kubo_that_is_down_is_waited_for_once_and_used_when_it_is_back() -> Result<(
     let doctor = || Ok::<_, anyhow::Error>(node.adit(&["--json", "doctor"])?.text());
     ensure!(doctor()?.contains("has not answered for"), "{}", doctor()?);
     ensure!(node.adit(&["cat", result])?.expect(0)?.stdout == output);
-    ensure!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    // Five that wait would take 20 s.
+    ensure!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
     let _ = fs::remove_file(kubo.repository().join("daemon.log"));
     kubo.launch()?;
-    let begun = Instant::now();
-    eventually("it is used again", Duration::from_secs(10), || {
+    eventually("it is used again", Duration::from_secs(30), || {
         Ok((node.adit(&["cat", &held])?.code == 0).then_some(()))
     })?;
-    ensure!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     ensure!(!doctor()?.contains("has not answered for"), "{}", doctor()?);
     Ok(())
 }
