@@ -176,6 +176,11 @@ fn every_kind_claims_exactly_its_ceiling_where_all_holds() {
     }
 }
 
+/// Most conditions hold at a time: evidence that fails three of them says little about any.
+fn mostly(usual: bool) -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.12).prop_map(move |other| other != usual)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -183,11 +188,11 @@ proptest! {
     fn no_claim_is_above_the_evidence(
         kind in 0..Kind::ALL.len(),
         other in 0..Kind::ALL.len(),
-        change in proptest::option::of((any::<usize>(), 0..8u8)),
-        (accepts, known, listed, devnet) in any::<(bool, bool, bool, bool)>(),
-        references in 0..4,
-        (swapped, bound) in any::<(bool, bool)>(),
-        shift in prop::sample::select(vec![0i64, 0, 0, 1, -86_400, 86_400, 400 * 86_400]),
+        change in proptest::option::weighted(0.2, (any::<usize>(), 0..8u8)),
+        (accepts, known, listed, devnet) in (mostly(true), mostly(true), mostly(false), mostly(true)),
+        references in prop::sample::select(vec![0, 0, 0, 0, 0, 0, 1, 2, 3]),
+        (swapped, bound) in (mostly(false), mostly(false)),
+        shift in prop::sample::select(vec![0i64, 0, 0, 0, 0, 1, -86_400, 86_400, 400 * 86_400]),
     ) {
         let Some(mut sample) = sample(Kind::ALL[kind]) else { return Ok(()) };
         if let Some((at, bit)) = change {
