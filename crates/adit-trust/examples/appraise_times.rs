@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use adit_trust::{
-    Appraisal, Endorsements, Evidence, Policy, ReferenceValues, Revocation, Software, TcbStatus, appraise,
+    Appraisal, Challenge, DevnetRoot, Endorsements, Evidence, Kind, Policy, ReferenceValues, Revocation,
+    Software, TcbStatus, TpmEvidence, appraise,
 };
 
 fn median(mut work: impl FnMut() -> Appraisal) -> f64 {
@@ -37,4 +38,35 @@ fn main() {
         let time = median(|| appraise(&evidence, &endorsements, &ReferenceValues::default(), &policy, now));
         println!("{name}: {time:.2} ms");
     }
+    tpm(policy);
+}
+
+#[derive(serde::Deserialize)]
+struct Recording {
+    evidence: TpmEvidence,
+    makers: String,
+    root: String,
+    answer: String,
+    seed: String,
+}
+
+/// The recorded software TPM, in the devnet that it was made for.
+fn tpm(mut policy: Policy) {
+    let recording: Recording =
+        serde_json::from_str(include_str!("../vectors/swtpm.json")).expect("a recording");
+    let array = |text: &str| <[u8; 32]>::try_from(hex::decode(text).expect("hexadecimal")).expect("32 bytes");
+    let answer = array(&recording.answer);
+    let evidence = recording.evidence;
+    let seed = hex::decode(&recording.seed).expect("hexadecimal").try_into().expect("48 bytes");
+    let (_, challenge) =
+        Challenge::new(&evidence.ek_certificate, &evidence.ak_public, answer, &seed).expect("a challenge");
+    policy.kinds.insert(Kind::Dev);
+    policy.devnet = Some(DevnetRoot::of_this_devnet([0; 32]).with_tpm_maker(array(&recording.root)));
+    policy.tpm.activated.push(challenge.answered(&answer).expect("the answer"));
+    let mut endorsements = Endorsements::default();
+    endorsements.add(recording.makers.as_bytes()).expect("endorsements");
+    let evidence = Evidence::Tpm2(evidence.into());
+    let references = ReferenceValues::default();
+    let time = median(|| appraise(&evidence, &endorsements, &references, &policy, 1_796_083_200));
+    println!("TPM quote (swtpm): {time:.2} ms");
 }
