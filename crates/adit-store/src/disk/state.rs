@@ -24,7 +24,7 @@ use super::{
 use crate::{StoreError, key::BlockKey};
 
 /// What may wait in memory to be written. More buys no throughput: a flush writes it in one go.
-pub(crate) const BUFFER_MAX: usize = 32 << 20;
+pub(crate) const BUFFER_MAX: usize = 24 << 20;
 
 /// A block that the index does not know yet.
 #[derive(Debug, Clone)]
