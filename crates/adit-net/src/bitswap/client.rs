@@ -19,6 +19,7 @@
 //! | is slow, and another candidate idle | the want is asked there too ([`rescue`]) |
 //! | stalls | no new wants; what it was asked is pending again, for others; afterwards it is asked last, and beside others |
 //! | never delivered, and takes a quarter of a second | others are asked as well, each time as many as so far in vain |
+//! | has delivered before, and says HAVE | it is asked at once where only strangers have been asked |
 //! | stalls longer | it is asked again, then the connection is closed and dialled anew |
 //! | sends wrong blocks | it gets no wants for a while, and is disconnected |
 //! | disconnects | everything it was asked is pending again |
@@ -413,7 +414,24 @@ impl Core {
                 }
             }
             self.peer(id, now);
+            self.prefer(id, *cid, now);
         }
+    }
+
+    /// The word of one who has delivered before counts for more than those of strangers, which may be with the want
+    /// already: it is asked as well, and at once.
+    fn prefer(&mut self, id: PeerId, cid: Cid, now: Instant) {
+        let proven = |peer: &PeerId| self.peers.get(peer).is_some_and(Peer::is_proven);
+        let Some(want) = self.wants.get(&cid) else { return };
+        let room = self.peers.get(&id).is_some_and(|peer| peer.room(true) > 0);
+        let with_strangers = !want.pending && !want.relied_on().any(|ask| proven(&ask.peer));
+        if !room || !with_strangers || !proven(&id) || want.asked.iter().any(|ask| ask.peer == id) {
+            return;
+        }
+        if let Some(want) = self.wants.get_mut(&cid) {
+            want.asked.iter_mut().for_each(|ask| ask.doubtful = true);
+        }
+        self.ask(id, cid, now);
     }
 
     pub(crate) fn dont_haves(&mut self, id: PeerId, cids: &[Cid], now: Instant) {

@@ -182,6 +182,11 @@ impl Peer {
         self.has_delivered
     }
 
+    /// Whether it delivers, as far as is known.
+    pub(super) fn is_proven(&self) -> bool {
+        self.has_delivered && !self.has_stalled
+    }
+
     /// Whether the last thing known of it is that it took wants and delivered nothing. Such a peer is asked last, and
     /// beside others rather than in their place.
     pub(super) fn is_doubtful(&self) -> bool {

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 use libp2p::PeerId;
 
-use super::{Action, Core, SessionId, peer::Remedy, want::Want};
+use super::{
+    Action, Core, SessionId,
+    peer::{Peer, Remedy},
+    want::Want,
+};
 
 /// A want is left with the peer it was asked of for at least this long.
 const LEAST_AGE: Duration = Duration::from_millis(250);
@@ -76,7 +80,9 @@ impl Core {
             .collect();
         for session in sessions {
             self.doubt_strangers(session, now);
-            for id in self.sessions[&session].candidates.clone() {
+            let mut candidates = self.sessions[&session].candidates.clone();
+            candidates.sort_by_key(|id| !self.peers.get(id).is_some_and(Peer::is_proven));
+            for id in candidates {
                 let Some(peer) = self.peers.get(&id) else { continue };
                 let room = peer.room(false).div_ceil(2);
                 if room == 0 {

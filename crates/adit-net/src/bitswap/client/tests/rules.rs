@@ -72,6 +72,36 @@ fn many_that_promise_and_never_deliver_do_not_stop_the_one_who_does() {
     }
 }
 
+/// Strangers that say HAVE first do not stand before one who has delivered.
+#[test]
+fn who_has_delivered_is_asked_at_once_beside_strangers() {
+    let now = std::time::Instant::now();
+    let honest = libp2p::PeerId::random();
+    let strangers: Vec<_> = (0..16).map(|_| libp2p::PeerId::random()).collect();
+    let mut core = Core::new(Config::default().into());
+    core.connected(honest, now);
+    core.open(1, vec![honest], now);
+    core.want(1, cid(1), Urgency::Now, now);
+    core.pump(now);
+    core.blocks(honest, &[(cid(1), 100)], (0, 0), now);
+    strangers.iter().for_each(|peer| core.connected(*peer, now));
+
+    core.open(2, vec![], now);
+    core.want(2, cid(2), Urgency::Now, now);
+    core.pump(now);
+    for stranger in &strangers {
+        core.haves(*stranger, &[cid(2)], now);
+        core.pump(now);
+    }
+    core.haves(honest, &[cid(2)], now);
+    let asked = Action::Send { peer: honest, entries: vec![Entry::want(cid(2), WantKind::Block)] };
+    assert_eq!(core.pump(now), std::slice::from_ref(&asked));
+    // Once: the same word again changes nothing, and strangers are not asked beside it.
+    core.haves(honest, &[cid(2)], now);
+    core.haves(strangers[9], &[cid(2)], now);
+    assert_eq!(core.pump(now), []);
+}
+
 #[test]
 fn what_half_the_providers_lack_comes_from_the_other() {
     let half = PeerPlan { has: 1, hinted: true, ..PeerPlan::honest() };
