@@ -143,10 +143,11 @@ fn kad(config: &NetConfig, records: ProviderRecords) -> kad::Behaviour<ProviderR
 fn relay_server(peer: libp2p::PeerId) -> relay::Behaviour {
     let config = relay::Config {
         max_reservations: 128,
-        max_reservations_per_peer: 2,
+        // libp2p compares these two with what a peer has before it gets one more: 2 reservations, 4 circuits.
+        max_reservations_per_peer: 1,
         reservation_duration: Duration::from_secs(3600),
         max_circuits: 64,
-        max_circuits_per_peer: 4,
+        max_circuits_per_peer: 3,
         max_circuit_duration: Duration::from_secs(2 * 60),
         max_circuit_bytes: 1 << 17,
         // With its limits on how often one peer or one address asks.

@@ -8,4 +8,5 @@ mod namespace;
 mod nodes;
 mod private;
 mod reach;
+mod relay;
 mod spam;
