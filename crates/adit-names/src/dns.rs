@@ -1,10 +1,13 @@
 //! TXT entries from DNS, and from a table.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use std::time::Instant;
 
@@ -12,22 +15,37 @@ use crate::limits;
 use crate::name::{NamePath, domain};
 use crate::system::{Txt, TxtAnswer};
 
-/// The resolver that the operating system is set up with.
-pub struct SystemDns(TokioResolver);
+/// DNS, by the servers that the operating system is set up with, or others.
+pub struct Dns(TokioResolver);
 
-impl SystemDns {
+impl Dns {
     /// Reads the system's settings.
     ///
     /// # Errors
     /// A text where they cannot be read.
-    pub fn new() -> Result<Self, String> {
+    pub fn of_system() -> Result<Self, String> {
         let builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
+        builder.build().map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Asks these servers, over UDP, and over TCP what is too long for that.
+    ///
+    /// # Errors
+    /// A text where a resolver cannot be made.
+    pub fn of_servers(servers: &[SocketAddr]) -> Result<Self, String> {
+        let server = |at: &SocketAddr| {
+            let mut server = NameServerConfig::udp_and_tcp(at.ip());
+            server.connections.iter_mut().for_each(|connection| connection.port = at.port());
+            server
+        };
+        let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         builder.build().map(Self).map_err(|error| error.to_string())
     }
 }
 
 #[async_trait]
-impl Txt for SystemDns {
+impl Txt for Dns {
     async fn txt(&self, domain: &str) -> Result<TxtAnswer, String> {
         // The root's dot: no search domains.
         let lookup = match self.0.txt_lookup(format!("{domain}.")).await {

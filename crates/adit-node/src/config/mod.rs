@@ -12,6 +12,7 @@ mod file;
 mod table;
 mod units;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -154,6 +155,8 @@ pub struct RetrievalConfig {
 pub struct NamesConfig {
     /// A file of lines `DOMAIN PATH`, which are taken before a domain's DNSLink; empty for none.
     pub dnslink: PathBuf,
+    /// DNS servers that are asked for DNSLinks; empty for the system's.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// A port of its own for tools that know Kubo's RPC and no tokens.
@@ -322,7 +325,7 @@ impl Default for Config {
                 fetch: true,
             },
             retrieval: RetrievalConfig::default(),
-            names: NamesConfig { dnslink: PathBuf::new() },
+            names: NamesConfig { dnslink: PathBuf::new(), dns: Vec::new() },
             rpc: RpcConfig::default(),
             http: HttpConfig {
                 listen: String::new(),

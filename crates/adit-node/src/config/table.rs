@@ -1,6 +1,7 @@
 //! The table of settings, and the layers that give each its value.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use adit_model::Accept;
@@ -130,6 +131,19 @@ impl Value for Cid {
     }
 }
 
+impl Value for SocketAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        // DNS's port is the only one that goes without saying: nothing else is named by such addresses.
+        text.parse()
+            .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+            .map_err(|_| format!("`{text}` is not an address such as 192.0.2.1 or 192.0.2.1:53"))
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for bool {
     fn parse(text: &str) -> Result<Self, String> {
         match text.trim() {
@@ -218,6 +232,7 @@ settings! {
     "retrieval.gateways" => retrieval.gateways: "URLs of trustless gateways that are asked for missing blocks, beside the swarm's peers";
     "retrieval.routers" => retrieval.routers: "URLs of delegated routers (/routing/v1) that know gateways for what no peer has";
     "names.dnslink" => names.dnslink: "a file of lines DOMAIN PATH, taken before a domain's DNSLink; empty: none";
+    "names.dns" => names.dns: "DNS servers (IP:PORT) that are asked for DNSLinks; empty: the system's";
     "rpc.listen" => rpc.listen: "loopback address and port of Kubo's /api/v0 without tokens; empty: none";
     "http.listen" => http.listen: "address and port at which HTTP functions are served; port 0 takes a free one, empty: none";
     "http.hosts" => http.hosts: "host names, beyond localhost and addresses, under which functions may be asked";

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use adit_names::dns::{NoDns, SystemDns, TxtTable};
+use adit_names::dns::{Dns, NoDns, TxtTable};
 use adit_names::{Draft, IpnsName, IpnsRecord, NameError, NamePath, NameSystem as _, Names, Records, Txt};
 use adit_net::Net;
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use keys::{KeyError, KeyRing, SELF};
 use published::{Entry, Published};
 
+use crate::config::NamesConfig;
 use crate::identity::Identity;
 use crate::view::{KeyView, PublishedName};
 
@@ -105,20 +106,29 @@ impl Records for NodeRecords {
 
 impl NameService {
     /// Reads what was published before.
-    pub(crate) fn open(dir: &Path, identity: &Identity, net: &Net, dnslink: &Path) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        dir: &Path,
+        identity: &Identity,
+        net: &Net,
+        config: &NamesConfig,
+    ) -> std::io::Result<Self> {
         let published = Arc::new(Published::open(&dir.join("net").join("names"))?);
         let keys = KeyRing::new(dir, identity.node.clone());
         let records = Arc::new(NodeRecords { net: net.clone(), published: Arc::clone(&published) });
-        let txt: Arc<dyn Txt> = match SystemDns::new() {
+        let dns = match &config.dns[..] {
+            [] => Dns::of_system(),
+            servers => Dns::of_servers(servers),
+        };
+        let txt: Arc<dyn Txt> = match dns {
             Ok(dns) => Arc::new(dns),
             Err(error) => {
                 tracing::warn!(error, "domain names cannot be resolved");
                 Arc::new(NoDns)
             }
         };
-        let txt = match dnslink.as_os_str().is_empty() {
+        let txt = match config.dnslink.as_os_str().is_empty() {
             true => txt,
-            false => own_links(dnslink, txt)?,
+            false => own_links(&config.dnslink, txt)?,
         };
         let names = Arc::new(Names::new(records, txt));
         Ok(Self { names, keys, published, net: net.clone(), publishing: Default::default() })

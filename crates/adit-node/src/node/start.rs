@@ -68,7 +68,7 @@ impl Node {
 
         gateways.attach(&net);
 
-        let names = NameService::open(dir, &identity, &net, &config.names.dnslink)
+        let names = NameService::open(dir, &identity, &net, &config.names)
             .map_err(|source| StartError::Directory { path: dir.join("net").join("names"), source })?;
 
         let functions = Functions::open(dir)

@@ -6,6 +6,7 @@ mod content;
 mod crashes;
 mod denied;
 mod devnet;
+mod dnslink;
 mod full_disk;
 mod functions;
 mod guests;
