@@ -43,6 +43,8 @@ pub(super) struct Job<'a> {
     began: Instant,
     pub(super) deadline: Instant,
     fresh: bool,
+    /// Not a job but an HTTP function.
+    pub(super) function: bool,
     pub(super) live_logs: bool,
     pub(super) task: Task,
     pub(super) task_cid: TaskCid,
@@ -74,6 +76,7 @@ impl<'a> Job<'a> {
             began,
             deadline: began + Duration::from_millis(start.deadline_ms).min(MAX_DEADLINE),
             fresh: start.fresh,
+            function: false,
             live_logs: start.live_logs,
             task,
             task_cid,
@@ -109,6 +112,7 @@ impl<'a> Job<'a> {
             began,
             deadline: began + wanted.patience.min(MAX_DEADLINE),
             fresh: true,
+            function: true,
             live_logs: false,
             task_cid: TaskCid::of_block(&[]),
             task,
@@ -128,7 +132,7 @@ impl<'a> Job<'a> {
             Program::Code(machine_code) => machine_code,
             Program::Faulty(detail) => return Stop::failed(Failure::Refused, detail),
         };
-        let purpose = Purpose { code, issuer: self.issuer, function: true };
+        let purpose = Purpose { code, issuer: self.issuer, function: self.function };
         // What cannot be linked as a function may be a fine command, so the code is not marked as faulty.
         match self.ready_worker(&purpose, &machine_code)? {
             Ok(mut worker) => {
@@ -157,7 +161,7 @@ impl<'a> Job<'a> {
         let code = CodeKey { code: self.task.code, profile: self.task.profile };
         let (outcome, results) = match self.program(&code)? {
             Program::Code(machine_code) => {
-                let purpose = Purpose { code, issuer: self.issuer, function: false };
+                let purpose = Purpose { code, issuer: self.issuer, function: self.function };
                 match self.ready_worker(&purpose, &machine_code)? {
                     Ok(worker) => self.run_in(worker)?,
                     Err(fault) => {

@@ -70,19 +70,27 @@ impl Job<'_> {
 
     fn usable(&self, compiled: Compiled) -> Result<Program, Stop> {
         match compiled {
-            Compiled::Code(code) => Ok(match (self.task.abi, code.kind) {
-                (Abi::Wasip1, CodeKind::Module) | (Abi::WasiCliCommand, CodeKind::Component) => {
-                    Program::Code(code)
-                }
-                (Abi::Wasip1, CodeKind::Component) => {
-                    Program::Faulty("the code is a component, but the task's abi is wasip1".into())
-                }
-                (Abi::WasiCliCommand, CodeKind::Module) => Program::Faulty(
-                    "the code is a core module, but the task's abi is wasi:cli/command".into(),
-                ),
+            Compiled::Code(code) => Ok(match self.misfit(code.kind) {
+                None => Program::Code(code),
+                Some(why) => Program::Faulty(why.into()),
             }),
             Compiled::Fault(fault) => Ok(Program::Faulty(fault.detail)),
             Compiled::TooSlow { detail, .. } => Stop::failed(Failure::Refused, detail),
+        }
+    }
+
+    fn misfit(&self, kind: CodeKind) -> Option<&'static str> {
+        match (kind, self.task.abi) {
+            (CodeKind::Module, _) if self.function => Some(
+                "the code is a core module; an HTTP function is a component that exports wasi:http/incoming-handler",
+            ),
+            (CodeKind::Module, Abi::WasiCliCommand) => {
+                Some("the code is a core module, but the task's abi is wasi:cli/command")
+            }
+            (CodeKind::Component, Abi::Wasip1) => {
+                Some("the code is a component, but the task's abi is wasip1")
+            }
+            (CodeKind::Module, Abi::Wasip1) | (CodeKind::Component, Abi::WasiCliCommand) => None,
         }
     }
 

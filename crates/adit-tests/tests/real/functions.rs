@@ -82,7 +82,7 @@ fn a_published_program_answers_at_its_path_and_after_a_restart() -> Result<()> {
     let metrics = text(&node.http()?.get("/metrics")?);
     ensure!(metrics.contains("adit_function_requests_total{path=\"/show\"}"), "{metrics}");
     let wrong = node.adit(&["http", "publish", &guest("tiny"), "--path", "/tiny"])?;
-    ensure!(wrong.code != 0 && wrong.stderr.contains("core module"), "{}", wrong.stderr);
+    ensure!(wrong.code != 0 && wrong.stderr.contains("wasi:http/incoming-handler"), "{}", wrong.stderr);
     let wrong = node.adit(&["http", "publish", &guest(SHOWCASE), "--path", "/../up"])?;
     ensure!(wrong.code != 0 && wrong.stderr.contains("cannot be served"), "{}", wrong.stderr);
 
