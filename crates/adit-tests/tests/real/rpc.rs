@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The real `ipfs`, speaking to one Adit node.
-struct Ipfs {
+pub(crate) struct Ipfs {
     program: PathBuf,
     /// A repository of its own, which no daemon uses: for what it computes by itself.
     home: tempfile::TempDir,
@@ -17,7 +17,7 @@ struct Ipfs {
 }
 
 impl Ipfs {
-    fn at(program: &Path, address: std::net::SocketAddr, token: Option<&str>) -> Result<Self> {
+    pub(crate) fn at(program: &Path, address: std::net::SocketAddr, token: Option<&str>) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("adit-ipfs-").tempdir()?;
         let mut remote = vec![format!("--api=/ip4/{}/tcp/{}", address.ip(), address.port())];
         remote.extend(token.map(|token| format!("--api-auth=bearer:{token}")));
@@ -41,7 +41,7 @@ impl Ipfs {
     }
 
     /// A command that must succeed, sent to the node.
-    fn bytes(&self, words: &[&str]) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, words: &[&str]) -> Result<Vec<u8>> {
         let output = self.output(words)?;
         if !output.status.success() {
             bail!("`ipfs {}`: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
@@ -49,7 +49,7 @@ impl Ipfs {
         Ok(output.stdout)
     }
 
-    fn line(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn line(&self, words: &[&str]) -> Result<String> {
         Ok(String::from_utf8(self.bytes(words)?)?.trim_end().to_owned())
     }
 

@@ -1,7 +1,7 @@
 //! An Adit node beside a Kubo, which keeps the content: `ipfs.backend = kubo=URL`.
 
 use super::{kubo, kubo_cat};
-use crate::{noise, programs};
+use crate::{noise, programs, rpc::Ipfs};
 use adit_tests::{Kubo, Node, eventually, on_a_small_disk};
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -103,6 +103,73 @@ fn jobs_read_what_kubo_holds_without_a_second_copy() -> Result<()> {
     // Its receipt and result are there all the same.
     let reply = node.json(&["run", &crate::guest("lines"), "--in", &data, "--fresh"])?;
     node.adit(&["receipt", "verify", reply["job"]["receipt"].as_str().context("a receipt")?])?.expect(0)?;
+    Ok(())
+}
+
+/// Kubo's command line, speaking to the node, finds what the Kubo below it keeps.
+#[test]
+fn tools_made_for_kubo_work_on_a_node_beside_a_kubo() -> Result<()> {
+    let Some(program) = kubo()? else { return Ok(()) };
+    let kubo = Kubo::start(&program, &[], &[])?;
+    let node = beside(kubo.api()?, "20s")?;
+    let ipfs = Ipfs::at(&program, node.api()?, Some(&node.token()?))?;
+    let folder = tempfile::tempdir()?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("text");
+    let (mine, theirs) = (file(folder.path(), 700_000, 1)?, file(folder.path(), 400_000, 2)?);
+
+    let added = ipfs.line(&["add", "-Q", "--cid-version=1", &text(&mine)?])?;
+    let held = kubo.add(&theirs, &["--cid-version=1"])?;
+    for (cid, seed, length) in [(&added, 1, 700_000), (&held, 2, 400_000)] {
+        ensure!(pinned(&kubo)?.contains(cid));
+        ensure!(ipfs.line(&["pin", "ls", "--type=recursive", "-q"])?.contains(cid));
+        ensure!(ipfs.bytes(&["cat", cid])? == noise(length, seed));
+        ensure!(ipfs.line(&["dag", "stat", "--progress=false", cid])?.contains(cid));
+    }
+    let block = ipfs.line(&["refs", &held])?.lines().next().context("a block")?.to_owned();
+    ensure!(ipfs.bytes(&["block", "get", &block])? == kubo.ipfs(&["block", "get", &block])?);
+    let car = ipfs.bytes(&["dag", "export", "-p=false", &held])?;
+    ensure!(ipfs.line(&["pin", "rm", &held])?.contains("unpinned"));
+    ensure!(!pinned(&kubo)?.contains(&held));
+    ipfs.bytes(&["repo", "gc"])?;
+    ensure!(kubo.command(&["--offline", "block", "stat", &block]).output()?.status.code() != Some(0));
+    let path = folder.path().join("held.car");
+    fs::write(&path, car)?;
+    ensure!(ipfs.line(&["dag", "import", &text(&path)?])?.contains(&held));
+    ensure!(pinned(&kubo)?.contains(&held));
+    ensure!(ipfs.line(&["repo", "verify"])?.contains("verify complete"));
+
+    // A block by itself, and a value of IPLD.
+    let json = folder.path().join("value");
+    fs::write(&json, format!(r#"{{"data": {{"/": "{held}"}}}}"#))?;
+    let value = ipfs.line(&["dag", "put", "--pin", &text(&json)?])?;
+    ensure!(pinned(&kubo)?.contains(&value));
+    ensure!(ipfs.line(&["dag", "resolve", &format!("{value}/data")])? == held);
+    Ok(())
+}
+
+/// Another node's copies live in the Kubo too.
+#[test]
+fn copies_kept_for_others_lie_in_kubo() -> Result<()> {
+    let Some(program) = kubo()? else { return Ok(()) };
+    let kubo = Kubo::start(&program, &[], &[])?;
+    let owner = Node::start(&programs(), &[("pins.check", "1s"), ("pins.lease", "60s")])?;
+    let backend = format!("kubo=http://{}", kubo.api()?);
+    let contact = owner.addresses()?.join(",");
+    let keeper = Node::start(
+        &programs(),
+        &[("ipfs.backend", &backend), ("pins.accept", "anyone"), ("swarm.bootstrap", &contact)],
+    )?;
+    let folder = tempfile::tempdir()?;
+    let cid = owner.add(&file(folder.path(), 3_000_000, 1)?)?;
+    let placed = || Ok(owner.json(&["pin", "show", &cid])?[0]["replicas"]["placed"] == 2);
+    owner.json(&["pin", "add", &cid, "--replicas", "2"])?;
+    eventually("the copy is placed", Duration::from_secs(60), || placed().map(|is| is.then_some(())))?;
+    ensure!(pinned(&kubo)?.contains(&cid));
+    keeper.adit(&["repo", "gc"])?.expect(0)?;
+    drop(owner.adit(&["pin", "rm", &cid])?.expect(0)?);
+    eventually("Kubo keeps it no more", Duration::from_secs(60), || {
+        Ok((!pinned(&kubo)?.contains(&cid)).then_some(()))
+    })?;
     Ok(())
 }
 
