@@ -11,8 +11,16 @@ use std::{
 };
 
 /// The crates that are pure: no I/O, few dependencies, quick to test.
-pub(crate) const PURE: &[&str] =
-    &["adit-model", "adit-unixfs", "adit-wire", "adit-seal", "adit-trust", "adit-release", "adit-holder"];
+pub(crate) const PURE: &[&str] = &[
+    "adit-model",
+    "adit-unixfs",
+    "adit-wire",
+    "adit-seal",
+    "adit-trust",
+    "adit-release",
+    "adit-policy",
+    "adit-holder",
+];
 /// The attested process and what it is made of.
 pub(crate) const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
 /// Everything that the daemon and the command line are made of.

@@ -8,7 +8,7 @@
 #[allow(unreachable_pub, reason = "shared by several programs")]
 mod fake_node;
 
-use adit_model::{AccountSecret, Task};
+use adit_model::{AccountSecret, Invocation, SealKey, Signed, Task};
 use adit_wire::{
     Channel, Inbox, Message,
     channel::Frame,
@@ -142,6 +142,8 @@ fn jobs_that_are_malformed_or_not_implemented_are_refused_by_name() {
         }))
     };
     let good: Bytes = world.task.encode().into();
+    let sealed = Invocation { reply_key: Some(SealKey([9; 32])), ..invocation.body().clone() };
+    let sealed = Signed::sign(sealed, &world.node.requester).expect("it is valid");
     // Another task's invocation; noise; cut off; an abi of the future.
     let other = world.node.invoke(&unique(world.task.clone()));
     let mut future = good.to_vec();
@@ -153,6 +155,7 @@ fn jobs_that_are_malformed_or_not_implemented_are_refused_by_name() {
         (good.slice(..good.len() - 1), invocation.block().clone(), Failure::Refused, "task"),
         (good.clone(), Bytes::from_static(b"noise"), Failure::Refused, "invocation"),
         (future.into(), invocation.block().clone(), Failure::NotImplemented, "wasi:http/proxy"),
+        (good, sealed.block().clone(), Failure::NotImplemented, "sealed output"),
     ];
     for (task, invocation, kind, part) in cases {
         session.job += 1;

@@ -10,7 +10,7 @@
 //!
 //! CIDs stand as their SHA2-256 digests; `evidence` is the kind's word.
 
-use crate::receipt::{EvidenceKind, Receipt};
+use crate::receipt::{Evidence, Receipt};
 use sha3::{Digest, Keccak256};
 
 /// keccak256 of the struct's type string.
@@ -31,8 +31,8 @@ const EVIDENCE_NONE: [u8; 32] = [
 
 /// The Keccak-256 digest that is signed. `receipt_digest` is the SHA2-256 of the canonical record.
 pub(crate) fn digest(receipt: &Receipt, receipt_digest: &[u8; 32]) -> [u8; 32] {
-    let evidence = match receipt.evidence.kind() {
-        EvidenceKind::None => EVIDENCE_NONE,
+    let evidence = match receipt.evidence {
+        Evidence::None { .. } => EVIDENCE_NONE,
     };
     let mut words = [0u8; 8 * 32];
     words[..32].copy_from_slice(&RECEIPT_TYPE);

@@ -18,6 +18,8 @@ pub enum IdError {
     NotAPeerId(&'static str),
     #[error("a job key is 66 hexadecimal digits that begin with 02 or 03")]
     NotAJobKey,
+    #[error("a key to seal to is 64 hexadecimal digits")]
+    NotASealKey,
     #[error("an amount is a whole number below 2^128")]
     NotAnAmount,
 }

@@ -1,6 +1,7 @@
 //! Invocation and Acceptance: who wants a task done, and who promises to do it.
 
 use crate::dagcbor::{DecodeError, Reader, Value, Writer, map_record};
+use crate::grant::SealKey;
 use crate::ids::{AccountId, Amount, JobKey, NodeId};
 use crate::names::{AcceptanceCid, InvocationCid, TaskCid};
 use crate::signed::Signable;
@@ -29,7 +30,7 @@ impl Value for Nonce {
 /// A requester's wish to have a task done, once. Signed by `issuer`.
 ///
 /// An issuer who signs one (nonce, task) twice has still asked once: hosts remember issuer and nonce until
-/// `expiry`. Version 1 also names `reply_key` and `terms` (of payment); both are refused for now.
+/// `expiry`. Version 1 also names `terms` (of payment), which are refused for now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invocation {
@@ -41,14 +42,18 @@ pub struct Invocation {
     pub nonce: Nonce,
     /// Unix time in seconds after which nobody has to do it, and a host kills it.
     pub expiry: u64,
+    /// Whom sealed output is sealed to, if the policies allow it. A job on public data has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_key: Option<SealKey>,
 }
 
 map_record! {
-    Invocation as "invocation", version 1, refuses ["terms", "reply_key"];
+    Invocation as "invocation", version 1, refuses ["terms"];
     req "task" => task,
     req "nonce" => nonce,
     req "expiry" => expiry,
     req "issuer" => issuer,
+    opt "reply_key" => reply_key,
 }
 
 impl Signable for Invocation {

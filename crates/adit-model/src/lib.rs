@@ -5,6 +5,8 @@
 //! every honest node; a [`Receipt`], signed twice by the enclave's job key inside an [`Envelope`], says who
 //! computed it, when, and on what evidence. An [`Endorsement`] lets a node's identity vouch for a job key, and
 //! an [`Advertisement`] tells the network what a node offers, and by an [`Alias`] which Kubo it stands beside. A [`KeepOrder`] asks another node for a copy of content.
+//! A [`Grant`] says to whom the key of sealed data is shared out, a [`Policy`] what its owner allows to be done with it, and
+//! a [`PolicyHead`] which policy is in force.
 //!
 //! Every record is canonical DAG-CBOR with a version, and is named by the CID of its bytes. One record has one
 //! encoding: unknown fields, other encodings and oversized input are refused ([`DecodeError`] says which).
@@ -24,11 +26,13 @@ mod cose;
 mod dagcbor;
 mod eip712;
 mod envelope;
+mod grant;
 mod ids;
 mod invocation;
 mod keep;
 mod names;
 mod outcome;
+mod policy;
 mod receipt;
 mod rules;
 mod sign;
@@ -41,14 +45,18 @@ pub use advertisement::{Abilities, Accept, Advertisement};
 pub use alias::{Alias, KuboId};
 pub use dagcbor::{DecodeError, MAX_RECORD_BYTES};
 pub use envelope::{Envelope, ReceiptError, VerifiedReceipt};
+pub use grant::{Grant, Holder, PolicyHead, SealKey};
 pub use ids::{AccountId, Amount, IdError, JobKey, NodeId};
 pub use invocation::{Acceptance, Invocation, Nonce};
 pub use keep::KeepOrder;
 pub use names::{
-    AcceptanceCid, AdvertisementCid, EndorsementCid, EnvelopeCid, InvocationCid, KeepOrderCid, NameError,
-    OutcomeCid, ReceiptCid, TaskCid,
+    AcceptanceCid, AdvertisementCid, EndorsementCid, EnvelopeCid, GrantCid, InvocationCid, KeepOrderCid,
+    NameError, OutcomeCid, PolicyCid, PolicyHeadCid, ReceiptCid, TaskCid,
 };
 pub use outcome::{ErrorKind, Fault, Outcome, OutcomeResult};
+pub use policy::{
+    EvidenceTerms, Inputs, LESS_THAN_A_TEE, Policy, Programs, Recipients, Requesters, Rule, TextPattern,
+};
 pub use receipt::{Endorsement, Evidence, EvidenceKind, Receipt};
 pub use rules::{Invalid, limits};
 pub use sign::{AccountSecret, JobSecret, NodeSecret, SignatureError, SignerId};

@@ -119,6 +119,18 @@ record_name! {
     KeepOrderCid
 }
 record_name! {
+    /// Names a signed [`Grant`](crate::Grant).
+    GrantCid
+}
+record_name! {
+    /// Names a signed [`Policy`](crate::Policy).
+    PolicyCid
+}
+record_name! {
+    /// Names a signed [`PolicyHead`](crate::PolicyHead).
+    PolicyHeadCid
+}
+record_name! {
     /// Names an [`Outcome`](crate::Outcome).
     OutcomeCid
 }

@@ -77,11 +77,37 @@ pub enum Evidence {
 pub enum EvidenceKind {
     /// The node's word only.
     None,
+    /// A devnet's simulated attester.
+    Dev,
+    /// A TPM 2.0 quote over the measured boot.
+    Tpm2,
+    /// An attestation report of AMD SEV-SNP.
+    SevSnp,
+    /// A quote of Intel TDX.
+    Tdx,
+    /// A quote of Intel SGX.
+    Sgx,
+    /// An attestation document of AWS Nitro Enclaves.
+    Nitro,
 }
 
 crate::dagcbor::text_enum! {
-    EvidenceKind as "evidence kind", refuses ["dev", "tpm2", "sev-snp", "tdx", "sgx", "nitro"];
+    EvidenceKind as "evidence kind";
     None => "none",
+    Dev => "dev",
+    Tpm2 => "tpm2",
+    SevSnp => "sev-snp",
+    Tdx => "tdx",
+    Sgx => "sgx",
+    Nitro => "nitro",
+}
+
+impl EvidenceKind {
+    /// Whether it is that of a trusted execution environment: one that keeps data from the machine's own software and
+    /// administrator.
+    pub const fn is_tee(&self) -> bool {
+        matches!(self, Self::SevSnp | Self::Tdx | Self::Sgx | Self::Nitro)
+    }
 }
 
 impl Evidence {
@@ -114,7 +140,14 @@ impl Value for Evidence {
             match key {
                 // "kind" is the shorter key and comes first, so a kind of the future is refused by its name
                 // before anything unknown in it is met.
-                "kind" => kind = Some(EvidenceKind::read(r)?),
+                "kind" => match EvidenceKind::read(r)? {
+                    EvidenceKind::None => kind = Some(()),
+                    _ => {
+                        return Err(DecodeError::NotImplemented {
+                            what: "evidence of a kind other than `none`",
+                        });
+                    }
+                },
                 "endorsement" => endorsement = Some(Signed::read(r)?),
                 other => return Err(DecodeError::unknown_field("evidence", other)),
             }

@@ -36,6 +36,22 @@ pub mod limits {
     pub const ALIAS_KEY_BYTES: usize = 600;
     /// Bytes of an alias's signature: RSA with 4096 bits.
     pub const ALIAS_SIGNATURE_BYTES: usize = 512;
+    /// Holders of a grant.
+    pub const HOLDERS: usize = 32;
+    /// Rules of a policy.
+    pub const RULES: usize = 32;
+    /// Programs, arguments, variables and inputs of one rule, each.
+    pub const RULE_LIST: usize = 64;
+    /// Choices that a pattern lists.
+    pub const PATTERN_LIST: usize = 256;
+    /// Bytes of a pattern's text, and of a free text.
+    pub const PATTERN_BYTES: usize = 4096;
+    /// Requesters that a rule lists.
+    pub const REQUESTERS: usize = 256;
+    /// Keys that output may be sealed to.
+    pub const RECIPIENTS: usize = 32;
+    /// Manifests of reference values.
+    pub const REFERENCES: usize = 32;
     /// Seconds that an alias may hold.
     pub const ALIAS_SECONDS: u64 = 24 * 3600;
 }
@@ -67,6 +83,10 @@ pub enum Invalid {
     NotASet { what: &'static str },
     #[error("the alias {why}")]
     Alias { why: &'static str },
+    #[error("the grant {why}")]
+    Grant { why: &'static str },
+    #[error("the policy {why}")]
+    Policy { why: &'static str },
     #[error("the envelope's links are not those of its receipt")]
     Links,
 }

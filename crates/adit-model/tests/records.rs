@@ -16,6 +16,13 @@ fn every_record_reads_back_as_itself() {
     assert_eq!(Signed::<Endorsement>::decode(s.endorsement.block()).unwrap(), *s.endorsement);
     assert_eq!(Signed::<Advertisement>::decode(s.advertisement.block()).unwrap(), *s.advertisement);
     assert_eq!(Signed::<Advertisement>::decode(s.beside.block()).unwrap(), *s.beside);
+    assert_eq!(Signed::<Invocation>::decode(s.sealed.block()).unwrap(), *s.sealed);
+    assert_eq!(Signed::<Grant>::decode(s.grant.block()).unwrap(), *s.grant);
+    assert_eq!(Signed::<Policy>::decode(s.policy.block()).unwrap(), *s.policy);
+    assert_eq!(Signed::<PolicyHead>::decode(s.head.block()).unwrap(), *s.head);
+    assert_eq!(Signed::<PolicyHead>::decode(s.revoked.block()).unwrap(), *s.revoked);
+    let json = serde_json::to_string(s.policy.body()).unwrap();
+    assert_eq!(&serde_json::from_str::<Policy>(&json).unwrap(), s.policy.body());
     let json = serde_json::to_string(s.beside.body()).unwrap();
     assert_eq!(&serde_json::from_str::<Advertisement>(&json).unwrap(), s.beside.body());
 }
@@ -67,6 +74,11 @@ fn no_changed_byte_of_a_signed_record_still_verifies() {
     check::<Endorsement>(s.endorsement.block());
     check::<Advertisement>(s.advertisement.block());
     check::<Advertisement>(s.beside.block());
+    check::<Invocation>(s.sealed.block());
+    check::<Grant>(s.grant.block());
+    check::<Policy>(s.policy.block());
+    check::<PolicyHead>(s.head.block());
+    check::<PolicyHead>(s.revoked.block());
 }
 
 #[test]

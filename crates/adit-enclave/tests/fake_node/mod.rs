@@ -345,6 +345,7 @@ pub fn invoke(requester: &AccountSecret, task: &Task) -> Verified<Invocation> {
         issuer: requester.account(),
         nonce: Nonce(nonce),
         expiry: now() + 3600,
+        reply_key: None,
     };
     Signed::sign(body, requester).expect("it is valid")
 }

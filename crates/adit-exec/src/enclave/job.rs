@@ -69,6 +69,12 @@ impl<'a> Job<'a> {
         if invocation.body().task != task_cid {
             return Stop::failed(Failure::Refused, "the invocation is for another task");
         }
+        if invocation.body().reply_key.is_some() {
+            return Stop::failed(
+                Failure::NotImplemented,
+                "sealed output, which the invocation names a key for",
+            );
+        }
         Ok(Job {
             enclave,
             link,

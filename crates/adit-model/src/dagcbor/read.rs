@@ -1,7 +1,7 @@
 //! The reading half: a cursor that accepts canonical DAG-CBOR and nothing else.
 
 use super::value::{MAX_DEPTH, MAX_ITEMS};
-use super::write::{ARRAY, BYTES, LINK_TAG, MAP, NEGATIVE, TAG, TEXT, UINT};
+use super::write::{ARRAY, BYTES, LINK_TAG, MAP, NEGATIVE, TAG, TEXT, TRUTH, UINT};
 use cid::Cid;
 
 /// Why bytes are not the record they were said to be.
@@ -69,6 +69,9 @@ impl DecodeError {
         Self::UnknownWord { what, word: shortened(word) }
     }
 }
+
+const FALSE: u8 = TRUTH << 5 | 20;
+const TRUE: u8 = TRUTH << 5 | 21;
 
 /// A cursor over bytes from outside.
 pub(crate) struct Reader<'a> {
@@ -170,6 +173,18 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
+    /// A truth value.
+    pub(crate) fn bool(&mut self) -> Result<bool, DecodeError> {
+        let (truth, rest) = match self.rest {
+            [FALSE, rest @ ..] => (false, rest),
+            [TRUE, rest @ ..] => (true, rest),
+            // Whatever else it is, it is named by what it is.
+            _ => return self.expect(TRUTH, "true or false").map(|_| false),
+        };
+        self.rest = rest;
+        Ok(truth)
+    }
+
     /// A text string.
     pub(crate) fn str(&mut self) -> Result<&'a str, DecodeError> {
         let len = self.length(TEXT, "text")?;
@@ -189,6 +204,11 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::BadLink("CID not in its shortest form"));
         }
         Ok(cid)
+    }
+
+    /// Whether a map comes next.
+    pub(crate) fn is_map(&self) -> bool {
+        self.rest.first().is_some_and(|initial| initial >> 5 == MAP)
     }
 
     /// A list: calls `item` once per entry.

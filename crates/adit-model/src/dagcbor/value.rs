@@ -66,6 +66,15 @@ impl Value for u8 {
     }
 }
 
+impl Value for bool {
+    fn write(&self, w: &mut Writer) {
+        w.bool(*self);
+    }
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        r.bool()
+    }
+}
+
 impl Value for String {
     fn write(&self, w: &mut Writer) {
         w.str(self);

@@ -9,6 +9,8 @@ pub(super) const TEXT: u8 = 3;
 pub(super) const ARRAY: u8 = 4;
 pub(super) const MAP: u8 = 5;
 pub(super) const TAG: u8 = 6;
+/// With the arguments 20 and 21: false and true.
+pub(super) const TRUTH: u8 = 7;
 /// The one tag of DAG-CBOR: a link, written as a byte string of 0x00 and the binary CID.
 pub(super) const LINK_TAG: u64 = 42;
 
@@ -50,6 +52,11 @@ impl Writer {
     /// An unsigned integer.
     pub(crate) fn uint(&mut self, value: u64) {
         self.head(UINT, value);
+    }
+
+    /// A truth value.
+    pub(crate) fn bool(&mut self, value: bool) {
+        self.head(TRUTH, 20 + u64::from(value));
     }
 
     /// A byte string.

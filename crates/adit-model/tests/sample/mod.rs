@@ -21,6 +21,14 @@ pub(crate) struct Samples {
     pub(crate) advertisement: Verified<Advertisement>,
     /// The same by a node that stands beside a Kubo.
     pub(crate) beside: Verified<Advertisement>,
+    /// The wish for a job on sealed data: what comes out shall be sealed to a key.
+    pub(crate) sealed: Verified<Invocation>,
+    pub(crate) owner: AccountSecret,
+    pub(crate) grant: Verified<Grant>,
+    pub(crate) policy: Verified<Policy>,
+    pub(crate) head: Verified<PolicyHead>,
+    /// Nothing is allowed any more.
+    pub(crate) revoked: Verified<PolicyHead>,
 }
 
 pub(crate) const RUNTIME: &str = "wasmtime-48/schedule-1";
@@ -66,6 +74,7 @@ impl Samples {
                 issuer: requester.account(),
                 nonce: Nonce([7; 16]),
                 expiry: NOW + 30,
+                reply_key: None,
             },
             &requester,
         )
@@ -140,6 +149,91 @@ impl Samples {
         let alias = alias(&node.node(), "devnet", NOW, NOW + 3600);
         let body = Advertisement { alias: Some(alias), ..advertisement.body().clone() };
         let beside = Signed::sign(body, &node).unwrap();
+        let body = Invocation { reply_key: Some(SealKey([0x66; 32])), ..invocation.body().clone() };
+        let sealed = Signed::sign(body, &requester).unwrap();
+        let owner = AccountSecret::from_bytes(&[0x77; 32]).unwrap();
+        let holder = |n: u8| Holder {
+            account: AccountSecret::from_bytes(&[0x80 + n; 32]).unwrap().account(),
+            node: NodeSecret::from_bytes(&[0x90 + n; 32]).node(),
+            key: SealKey([0xa0 + n; 32]),
+            commitment: [0xb0 + n; 32],
+        };
+        let grant = Grant {
+            object: raw(b"data"),
+            nonce: [9; 16],
+            owner: owner.account(),
+            holders: (0..5).map(holder).collect(),
+            needed: 4,
+            epoch: 0,
+            issued: NOW - 5000,
+        };
+        let grant = Signed::sign(grant, &owner).unwrap();
+        let rule = Rule {
+            code: Programs::Of(vec![task.code]),
+            abi: task.abi,
+            args: vec![TextPattern::Is("--top".into()), TextPattern::Number(1, 100)],
+            more_args: None,
+            env: BTreeMap::from([
+                ("LANG".into(), TextPattern::Of(vec!["C".into(), "C.UTF-8".into()])),
+                ("A".into(), TextPattern::Any(16)),
+            ]),
+            inputs: BTreeMap::from([("/in/data".into(), Inputs::This)]),
+            more_inputs: None,
+            stdin: None,
+            limits: task.limits,
+            profile: Profile::Deterministic,
+            requesters: Requesters::Of(vec![requester.account()]),
+        };
+        let joined = Rule {
+            args: vec![],
+            env: BTreeMap::new(),
+            inputs: BTreeMap::from([
+                ("/in/mine".into(), Inputs::This),
+                ("/in/theirs".into(), Inputs::Sealed),
+                ("/in/table".into(), Inputs::Of(vec![raw(b"table")])),
+            ]),
+            stdin: Some(Inputs::Any),
+            requesters: Requesters::Any,
+            ..rule.clone()
+        };
+        // Of a program's author: it runs on whatever somebody gives it.
+        let program = Rule {
+            code: Programs::This,
+            args: vec![],
+            more_args: Some(TextPattern::Any(256)),
+            env: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            more_inputs: Some(Inputs::Sealed),
+            ..joined.clone()
+        };
+        let policy = Policy {
+            owner: owner.account(),
+            rules: vec![rule, joined, program],
+            recipients: Recipients { keys: vec![SealKey([0x55; 32])], requester: true },
+            evidence: EvidenceTerms {
+                kinds: vec![EvidenceKind::SevSnp, EvidenceKind::Tdx],
+                references: vec![GrantCid::of_block(b"manifest").to_cid()],
+                max_age: 300,
+                per_job: false,
+            },
+            fee: Amount(1_000),
+            prefetch: true,
+            not_before: Some(NOW - 4000),
+            expiry: Some(NOW + 4000),
+            accepts: None,
+        };
+        let policy = Signed::sign(policy, &owner).unwrap();
+        let head = PolicyHead {
+            grant: grant.cid(),
+            owner: owner.account(),
+            number: 1,
+            policy: Some(policy.cid()),
+            uses: 3,
+            issued: NOW - 4000,
+            expiry: NOW + 4000,
+        };
+        let revoked = PolicyHead { number: 2, policy: None, uses: 0, ..head.clone() };
+        let (head, revoked) = (Signed::sign(head, &owner).unwrap(), Signed::sign(revoked, &owner).unwrap());
         Self {
             requester,
             operator,
@@ -154,6 +248,12 @@ impl Samples {
             envelope,
             advertisement,
             beside,
+            sealed,
+            owner,
+            grant,
+            policy,
+            head,
+            revoked,
         }
     }
 }

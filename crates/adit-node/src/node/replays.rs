@@ -53,6 +53,7 @@ mod tests {
             issuer: AccountId([issuer; 20]),
             nonce: Nonce([n; 16]),
             expiry,
+            reply_key: None,
         };
         assert!(replays.is_new(&invocation(1, 1, 100), 0));
         assert!(!replays.is_new(&invocation(1, 1, 100), 50));

@@ -92,6 +92,7 @@ pub(crate) async fn build(shared: &Arc<Shared>, request: RunRequest) -> Result<P
         nonce: Nonce(rand::random()),
         // Rounded up: an expiry in whole seconds must not cut a short job's time.
         expiry: unix_seconds() + request.timeout.as_secs() + 1,
+        reply_key: None,
     };
     let signed = Signed::sign(invocation, &shared.identity.account);
     let invocation = signed.map_err(|e| RunError::Node(e.to_string()))?;
