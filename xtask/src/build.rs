@@ -19,6 +19,7 @@ pub(crate) const PURE: &[&str] = &[
     "adit-trust",
     "adit-release",
     "adit-policy",
+    "adit-shares",
     "adit-holder",
 ];
 /// The attested process and what it is made of.
