@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Signed receipts of jobs
     #[command(subcommand)]
     Receipt(commands::receipt::Receipt),
+    /// What may be done with sealed data
+    #[command(subcommand)]
+    Policy(commands::policy::PolicyCommand),
     /// What evidence of trusted hardware is worth
     #[command(subcommand)]
     Trust(commands::trust::Trust),

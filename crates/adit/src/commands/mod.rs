@@ -18,6 +18,7 @@ pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod pin;
+pub(crate) mod policy;
 pub(crate) mod receipt;
 pub(crate) mod repo;
 pub(crate) mod routing;
@@ -54,6 +55,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<u8, Failur
         Command::Dag(command) => client(zero(dag::dag(context, command))),
         Command::Job(command) => client(job::job(context, command)),
         Command::Receipt(command) => client(zero(receipt::receipt(context, command))),
+        Command::Policy(command) => done(policy::policy(context, command)),
         Command::Trust(command) => done(trust::trust(context, command)),
         Command::Http(command) => client(zero(http::http(context, command))),
         Command::Id => client(zero(id::id(context))),
