@@ -465,6 +465,21 @@ fn owners_write_toml() {
     assert!(from_toml(&"# \n".repeat(1 << 19), secret(1).account()).is_err());
 }
 
+/// docs/policies.md shows a whole file, with "…" where names are long.
+#[test]
+fn the_guides_example_is_a_policy() {
+    let guide = include_str!("../../../docs/policies.md");
+    let example = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let example = example
+        .replace("bafy…", &name("example").to_string())
+        .replace("age1…", "age1jlyky7k70dv3vgr4ewvkyrlqcafv7utflm5qcwnfglzdyz92xqlsd9rp83")
+        .replace("0x…", &secret(2).account().to_string());
+    let policy = from_toml(&example, secret(1).account()).unwrap();
+    assert_eq!(policy.rules[0].inputs.len(), 3);
+    let words = guide.split("accepts = \"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(words, LESS_THAN_A_TEE);
+}
+
 fn texts() -> impl Strategy<Value = TextPattern> {
     let text = "[a-z\\-=\"'\\\\ \n\u{e9}]{0,12}";
     prop_oneof![
