@@ -14,12 +14,14 @@
 //!
 //! Start reading at `holder.rs`; `wire.rs` has the bytes that holders send each other, `keep.rs` those on the disk.
 
+mod grants;
 mod group;
 mod holder;
 mod keep;
 mod marks;
 mod wire;
 
+pub use grants::PolicyHeads;
 pub use group::Object;
 pub use holder::{Effect, Holder, HolderError, Input, MOST_PACKET_BYTES, Refusal, Reservation, Words};
 pub use keep::KeepError;
