@@ -70,6 +70,13 @@ const BENCHES: &[Bench] = &[
         example: "trust_bench",
         needs_peers: false,
     },
+    Bench {
+        name: "shares",
+        measures: "key shares: what one costs its owner, its holder and an enclave",
+        package: "adit-shares",
+        example: "share_times",
+        needs_peers: false,
+    },
 ];
 
 pub(crate) fn run(names: &[&str]) -> Result<()> {
