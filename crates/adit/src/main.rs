@@ -1,8 +1,8 @@
 //! `adit`: the command line, and the node itself (`adit daemon`).
 //!
 //! A command parses its arguments, asks the daemon over the HTTP API (the same one that anybody may use), and
-//! shows the answer. Only `init`, `daemon`, `devnet`, `config`, `key`, sealing and the offline part of `receipt verify`
-//! touch files of their own. Guests never run in this process: the daemon starts `adit-enclave` beside it.
+//! shows the answer. Only `init`, `daemon`, `devnet`, `config`, `key`, sealing, `policy`, `trust` and the offline part of
+//! `receipt verify` touch files of their own. Guests never run in this process: the daemon starts `adit-enclave` beside it.
 //!
 //! Start reading at `cli.rs` for the list of commands, `commands/` for one file per family, `exit.rs` for
 //! how a command ends, `output/` for what it may print.
@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod exit;
 mod output;
+mod own_grants;
 mod own_keys;
 
 use std::process::ExitCode;

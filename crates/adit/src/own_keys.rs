@@ -50,6 +50,11 @@ impl OwnKeys {
         Ok(Self { folder: base.config_dir().join("adit/keys") })
     }
 
+    /// Where they lie, with what was signed by them.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.join(FILE)
     }
@@ -134,9 +139,14 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// What of a phrase's keys anybody may know.
 pub(crate) fn shared(phrase: &RecoveryPhrase) -> Result<Shared, Failure> {
-    let account = AccountSecret::from_bytes(&phrase.account_secret())
-        .map_err(|error| Failure::because(Exit::Failed, "the phrase gives no account", &error))?;
-    Ok(Shared { recipient: phrase.identity().recipient().to_string(), account: account.account() })
+    let account = account(phrase)?.account();
+    Ok(Shared { recipient: phrase.identity().recipient().to_string(), account })
+}
+
+/// What the person signs with.
+pub(crate) fn account(phrase: &RecoveryPhrase) -> Result<AccountSecret, Failure> {
+    AccountSecret::from_bytes(&phrase.account_secret())
+        .map_err(|error| Failure::because(Exit::Failed, "the phrase gives no account", &error))
 }
 
 /// Whom to seal to: those that are named, else the person itself.

@@ -1,4 +1,7 @@
-//! `adit policy`: what owners of sealed data allow, as files that people write and read. Everything happens in this process.
+//! `adit policy`: what owners of sealed data allow, as files that people write and read, and as words that they sign.
+//! Everything happens in this process.
+
+mod in_force;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -7,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit_model::{
-    Abi, AccountId, Amount, EvidenceKind, EvidenceTerms, Inputs, Limits, Policy, Profile, Programs,
+    Abi, AccountId, Amount, EvidenceKind, EvidenceTerms, GrantCid, Inputs, Limits, Policy, Profile, Programs,
     Recipients, Requesters, Rule, SealKey, Signable as _, TextPattern,
 };
 use adit_policy::{explain, from_toml, to_toml};
@@ -31,7 +34,15 @@ pub(crate) enum PolicyCommand {
     /// Say whether a file is a policy, and what is wrong with it
     Check(FileArgs),
     /// Say in plain words what a policy allows, and what it cannot prevent
-    Explain(FileArgs),
+    Explain(ExplainArgs),
+    /// Show which policy is in force for which sealed data
+    Show(in_force::ShowArgs),
+    /// Put a policy in force for sealed data, or renew the one that is
+    Allow(in_force::AllowArgs),
+    /// Put in force what is left of a policy without some programs or requesters
+    Deny(in_force::DenyArgs),
+    /// Allow nothing any more
+    Revoke(in_force::RevokeArgs),
 }
 
 /// Arguments of `adit policy new`.
@@ -76,6 +87,14 @@ pub(crate) struct FileArgs {
     file: PathBuf,
 }
 
+/// Arguments of `adit policy explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The policy (TOML); - for standard input; or a grant's CID, for the policy in force
+    #[arg(value_name = "FILE|GRANT")]
+    what: PathBuf,
+}
+
 fn abi(text: &str) -> Result<Abi, String> {
     text.parse().map_err(|error: adit_model::DecodeError| error.to_string())
 }
@@ -83,7 +102,8 @@ fn abi(text: &str) -> Result<Abi, String> {
 /// What is printed as JSON.
 #[derive(Serialize)]
 struct Checked {
-    policy: Policy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Policy>,
     explained: String,
 }
 
@@ -99,16 +119,24 @@ pub(crate) fn policy(context: &Context, command: PolicyCommand) -> Result<(), Fa
             })?;
             Ok(())
         }
-        PolicyCommand::Explain(FileArgs { file }) => {
-            let policy = read(&file)?;
-            context.out.either(&checked(policy), |out, checked| out.line(checked.explained.trim_end()))?;
+        PolicyCommand::Explain(ExplainArgs { what }) => {
+            let grant = what.to_str().and_then(|text| text.parse::<GrantCid>().ok());
+            let checked = match grant {
+                Some(grant) => in_force::explained(grant)?,
+                None => checked(read(&what)?),
+            };
+            context.out.either(&checked, |out, checked| out.line(checked.explained.trim_end()))?;
             Ok(())
         }
+        PolicyCommand::Show(args) => in_force::show(context, args),
+        PolicyCommand::Allow(args) => in_force::allow(context, args),
+        PolicyCommand::Deny(args) => in_force::deny(context, args),
+        PolicyCommand::Revoke(args) => in_force::revoke(context, args),
     }
 }
 
 fn checked(policy: Policy) -> Checked {
-    Checked { explained: explain(&policy, None, None), policy }
+    Checked { explained: explain(&policy, None, None), policy: Some(policy) }
 }
 
 /// Whose policies these are: the person's, if it has keys here. A file says nothing of its owner, who signs it.
@@ -158,7 +186,6 @@ fn new(context: &Context, mut args: NewArgs) -> Result<(), Failure> {
     let mut requesters = args.requester;
     requesters.sort();
     requesters.dedup();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let policy = Policy {
         owner: own.account,
         rules: vec![Rule {
@@ -184,7 +211,7 @@ fn new(context: &Context, mut args: NewArgs) -> Result<(), Failure> {
         fee: Amount(0),
         prefetch: true,
         not_before: None,
-        expiry: Some(now + args.days * DAY),
+        expiry: Some(now() + args.days * DAY),
         accepts: None,
     };
     policy.validate().map_err(|error| Failure::because(Exit::Usage, "this is no policy", &error))?;
@@ -197,12 +224,22 @@ fn new(context: &Context, mut args: NewArgs) -> Result<(), Failure> {
         context.out.raw(text.as_bytes())?;
         return Ok(());
     };
-    let written = OpenOptions::new().write(true).create_new(true).open(&path);
-    written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
-        Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error)
-    })?;
+    write_new(&path, text.as_bytes())?;
     context.out.note(format!("written to {}; `adit policy explain` says what it means", path.display()));
     Ok(())
+}
+
+/// Writes a file that did not exist before.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = OpenOptions::new().write(true).create_new(true).open(path);
+    written
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|error| Failure::because(Exit::Failed, format!("cannot write {}", path.display()), &error))
+}
+
+/// Unix time in seconds, by this machine's clock.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn key(text: &str) -> Result<SealKey, Failure> {
