@@ -142,7 +142,7 @@ mod tests {
         assert!(is_due(249));
         for milliseconds in [1000, 1] {
             let dues = (0..24).filter(|_| is_due(milliseconds)).count();
-            assert_eq!(dues, 2, "twice in two minutes, whether there is work or not");
+            assert_eq!(dues, 8, "every quarter of a minute, whether there is work or not");
         }
     }
 
