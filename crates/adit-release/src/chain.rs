@@ -14,7 +14,8 @@ impl std::fmt::Debug for Id {
 }
 
 /// One use of a sealed object: a slot, for an invocation, under a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Use {
     /// The policy that allows it.
     pub policy: Id,
