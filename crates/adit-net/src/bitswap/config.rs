@@ -74,6 +74,10 @@ pub struct Config {
     pub serve_total: usize,
     /// Wants remembered for one connection; Kubo and Helia send at most 1024.
     pub max_ledger: usize,
+    /// Wants and cancels that one peer may send at once, and a second, without being sent a block; each block that it is
+    /// sent pays for four more. What is beyond that is looked at later. Kubo and Helia want at most 1024 at once.
+    pub wants_at_once: usize,
+    pub wants_per_second: usize,
     /// Messages must come, and be taken, at this many bytes a second on average, after
     /// `drip_grace` and `write_timeout`.
     pub min_message_rate: usize,
@@ -112,6 +116,8 @@ impl Default for Config {
             serve_per_peer: 2 * MAX_MESSAGE_IN,
             serve_total: 64 << 20,
             max_ledger: 4096,
+            wants_at_once: 1024,
+            wants_per_second: 2048,
             min_message_rate: 16 << 10,
             drip_grace: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),

@@ -58,8 +58,12 @@ pub(super) fn start(
     let accounts = Accounts::default();
     let budgets = Budgets::new(&config);
     let (outside, outside_in) = mpsc::channel(ANSWERS);
-    let serving =
-        Serving { store: Arc::clone(&store), config: Arc::clone(&config), arrivals: arrivals.clone() };
+    let serving = Serving {
+        store: Arc::clone(&store),
+        config: Arc::clone(&config),
+        arrivals: arrivals.clone(),
+        loading: Arc::default(),
+    };
     let engine = Engine {
         core: Core::new(Arc::clone(&config)),
         config: Arc::clone(&config),

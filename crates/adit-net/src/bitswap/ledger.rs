@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// Takes a wantlist message; `full` replaces what was wanted before.
-    pub(crate) fn apply(&mut self, entries: Vec<Entry>, full: bool) {
+    pub(crate) fn apply(&mut self, entries: impl IntoIterator<Item = Entry>, full: bool) {
         if full {
             *self = Self::new(self.max_wants);
         }

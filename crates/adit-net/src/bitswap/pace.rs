@@ -12,6 +12,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Config, budget::PeerAccount, link::Link};
 
+/// After so many bytes of one message others have their turn on the processor: to encrypt and send a whole one takes
+/// milliseconds, and there may be many peers that read fast.
+const TURN: usize = 64 << 10;
 /// How often the average is looked at after the grace.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -60,12 +63,18 @@ pub(crate) async fn write<W: AsyncWrite + Unpin>(
     account: &PeerAccount,
 ) -> io::Result<()> {
     let mut pace = Pace::new(config, config.write_timeout);
+    let mut turn = 0;
     for piece in pieces {
         let mut rest = &piece[..];
         while !rest.is_empty() {
             let n = pace.step(io.write(rest), io::ErrorKind::WriteZero).await?;
             rest = &rest[n..];
             account.count_sent(n);
+            turn += n;
+            if turn >= TURN {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
     tokio::time::timeout(config.write_timeout, io.flush()).await?

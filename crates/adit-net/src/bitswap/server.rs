@@ -1,10 +1,13 @@
 //! The task that answers one connection's wants. It starts with the first want and ends with the
 //! connection.
 //!
-//! It never stops reading wants, whatever it waits for: two nodes that each waited for the other
-//! to read answers before reading wants would wait for ever.
+//! It never stops reading wants for what it waits for: two nodes that each waited for the other to read answers before
+//! reading wants would wait for ever. It reads them no faster than a peer may ask (`budget.rs`).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use adit_store::BlockStore;
 use cid::Cid;
@@ -19,14 +22,16 @@ use super::{
     wire::{Answer, Entry},
 };
 
-/// Wantlist messages waiting for the task, which takes them at once; more would only hide a stall.
-const WANTS_QUEUE: usize = 8;
+/// Wantlist messages waiting for the task. It takes them at once, but from a peer that asks for too much.
+const WANTS_QUEUE: usize = 2;
 /// Answers waiting for the stream beside the one being written: one is enough to keep it busy.
 pub(crate) const ANSWERS_QUEUE: usize = 1;
-/// Wants looked up in one step, between which new wants and cancels are read.
+/// Wants noted, or looked up, in one step, between which new wants and cancels are read.
 const LOOKUP_BATCH: usize = 64;
-/// Blocks of one answer loaded at the same time.
+/// Blocks of one answer loaded at the same time, when few peers are being served. What the store reads for all of them
+/// goes through one queue, in which nobody's block shall wait for many of everybody else's.
 const LOAD_CONCURRENCY: usize = 8;
+const LOADS_IN_ALL: usize = 2 * LOAD_CONCURRENCY;
 /// Announcements of new blocks that a busy server may lag behind before it rechecks everything.
 pub(crate) const ARRIVALS_QUEUE: usize = 64;
 
@@ -37,6 +42,25 @@ pub(crate) struct Serving {
     pub(crate) config: Arc<Config>,
     /// Blocks that came into the store, for peers that wait for them.
     pub(crate) arrivals: broadcast::Sender<Arc<[Cid]>>,
+    /// Answers whose blocks are being loaded.
+    pub(crate) loading: Arc<AtomicUsize>,
+}
+
+/// One of the answers whose blocks are being loaded.
+struct Loading(Arc<AtomicUsize>);
+
+impl Loading {
+    /// Begins, and tells how many blocks to load at the same time.
+    fn begin(loading: &Arc<AtomicUsize>) -> (Self, usize) {
+        let answers = 1 + loading.fetch_add(1, Ordering::Relaxed);
+        (Self(Arc::clone(loading)), (LOADS_IN_ALL / answers).clamp(1, LOAD_CONCURRENCY))
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Starts the server task of one connection when it is first needed: most connections of a node
@@ -64,6 +88,8 @@ impl Servers {
             let (sender, wants) = mpsc::channel(WANTS_QUEUE);
             let server = Server {
                 ledger: Ledger::new(self.serving.config.max_ledger),
+                pending: Vec::new().into_iter(),
+                full: false,
                 serving: self.serving.clone(),
                 link: Arc::clone(link),
                 answers: self.answers.clone(),
@@ -79,6 +105,10 @@ impl Servers {
 
 struct Server {
     ledger: Ledger,
+    /// Of the message in hand, what is not in the ledger yet.
+    pending: std::vec::IntoIter<Entry>,
+    /// The message in hand replaces what was wanted before.
+    full: bool,
     serving: Serving,
     link: Arc<Link>,
     answers: mpsc::Sender<Outgoing>,
@@ -104,10 +134,15 @@ impl Server {
             self.listen();
             tokio::select! {
                 biased;
-                message = wants.recv() => match message {
-                    Some((entries, full)) => self.ledger.apply(entries, full),
+                message = wants.recv(), if !self.has_pending() => match message {
+                    Some((entries, full)) => {
+                        self.pending = entries.into_iter();
+                        self.full = full;
+                    }
                     None => return,
                 },
+                // No faster than the peer may ask.
+                () = async { self.link.account.rest().await }, if self.has_pending() => self.step().await,
                 done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
                     job = None;
                     match done {
@@ -132,6 +167,20 @@ impl Server {
         }
     }
 
+    /// Takes the next few entries. Between two steps others have their turn, and answers go out.
+    async fn step(&mut self) {
+        let step: Vec<Entry> = self.pending.by_ref().take(LOOKUP_BATCH).collect();
+        self.link.account.asked(step.len());
+        self.ledger.apply(step, std::mem::take(&mut self.full));
+        if self.pending.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.full || self.pending.len() > 0
+    }
+
     /// Listens to arrivals from when something is waited for until nothing is wanted. What arrived
     /// between the lookup and now is found by looking once more.
     fn listen(&mut self) {
@@ -153,8 +202,8 @@ impl Server {
         }
         if self.ledger.has_answers() {
             let plan = self.ledger.plan();
-            let (store, link) = (Arc::clone(&self.serving.store), Arc::clone(&self.link));
-            return Some(answer(store, link, self.answers.clone(), plan).boxed());
+            let (serving, link) = (self.serving.clone(), Arc::clone(&self.link));
+            return Some(answer(serving, link, self.answers.clone(), plan).boxed());
         }
         None
     }
@@ -169,12 +218,7 @@ async fn look_up(store: Arc<dyn BlockStore>, cids: Vec<Cid>) -> Done {
 }
 
 /// Waits for room, loads the planned blocks, and hands the message to the connection.
-async fn answer(
-    store: Arc<dyn BlockStore>,
-    link: Arc<Link>,
-    answers: mpsc::Sender<Outgoing>,
-    plan: Plan,
-) -> Done {
+async fn answer(serving: Serving, link: Arc<Link>, answers: mpsc::Sender<Outgoing>, plan: Plan) -> Done {
     // Room on the connection first, so that only peers that read occupy the budget.
     let Ok(slot) = answers.reserve_owned().await else { return Done::Closed };
     let paid = match plan.load() {
@@ -182,12 +226,13 @@ async fn answer(
         load => Some(link.account.serve(load).await),
     };
     let mut message = Answer { haves: plan.haves, dont_haves: plan.dont_haves, ..Answer::default() };
+    let (loading, at_once) = Loading::begin(&serving.loading);
     let mut loads = stream::iter(plan.blocks)
         .map(|(cid, size)| {
-            let store = Arc::clone(&store);
+            let store = Arc::clone(&serving.store);
             async move { (cid, size, store.get(&cid).await) }
         })
-        .buffered(LOAD_CONCURRENCY);
+        .buffered(at_once);
     while let Some((cid, size, block)) = loads.next().await {
         match block {
             // The same CID cannot name bytes of another length, but a store could be wrong.
@@ -200,6 +245,8 @@ async fn answer(
             }
         }
     }
+    drop(loading);
+    link.account.served(message.blocks.len());
     if !message.is_empty() {
         slot.send(Outgoing { pieces: message.pieces(), _paid: paid });
     }

@@ -20,7 +20,7 @@ fn resolve(ledger: &mut Ledger, size: impl Fn(usize) -> u64) {
 #[test]
 fn answers_hold_two_mebibytes_or_one_block() {
     let mut ledger = Ledger::new(100);
-    ledger.apply((0..4).map(want).collect(), false);
+    ledger.apply((0..4).map(want), false);
     resolve(&mut ledger, |n| if n == 3 { MAX_BLOCK as u64 } else { 1 << 20 });
     let sizes: Vec<Vec<usize>> = std::iter::from_fn(|| {
         ledger.has_answers().then(|| ledger.plan().blocks.iter().map(|(_, len)| *len).collect())
@@ -33,7 +33,7 @@ fn answers_hold_two_mebibytes_or_one_block() {
 #[test]
 fn small_blocks_come_in_place_of_have() {
     let mut ledger = Ledger::new(100);
-    ledger.apply((0..2).map(|n| Entry::want(cid(n), WantKind::Have)).collect(), false);
+    ledger.apply((0..2).map(|n| Entry::want(cid(n), WantKind::Have)), false);
     resolve(&mut ledger, |n| if n == 0 { 1024 } else { 1025 });
     let plan = ledger.plan();
     assert_eq!((plan.blocks, plan.haves), (vec![(cid(0), 1024)], vec![cid(1)]));
@@ -108,11 +108,11 @@ fn high_priority_goes_first() {
 fn a_flood_of_wants_is_denied_beyond_the_limit_and_memory_stays_bounded() {
     let mut ledger = Ledger::new(50);
     for round in 0..20 {
-        ledger.apply((0..200).map(|n| want(1000 + round * 200 + n)).collect(), false);
+        ledger.apply((0..200).map(|n| want(1000 + round * 200 + n)), false);
         assert!(ledger.wants.len() <= 50 && ledger.dont_haves.len() <= 50);
     }
     let mut ledger = Ledger::new(4096);
-    ledger.apply((0..4096).map(|n| want(1000 + n)).collect(), false);
+    ledger.apply((0..4096).map(|n| want(1000 + n)), false);
     resolve(&mut ledger, |_| 10);
     assert!(ledger.waiting.len() <= MAX_WAITING && ledger.wants.len() <= MAX_WAITING);
 }
