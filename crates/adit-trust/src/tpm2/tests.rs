@@ -1,5 +1,5 @@
 //! The verifier against a recording of a real (software) TPM, and against a TPM whose maker is the test. The live TPM is
-//! in `tests/tpm2_live.rs`.
+//! in `adit-attest/tests/tpm2.rs`.
 
 use super::*;
 use crate::crypto::PublicKey;
