@@ -26,7 +26,7 @@ pub(crate) const PURE: &[&str] = &[
 ];
 /// The attested process and what it is made of.
 pub(crate) const ENCLAVE: &[&str] = &["adit-exec", "adit-enclave"];
-/// Everything that the daemon and the command line are made of.
+/// Everything that the daemon, the command line and the holder's program are made of.
 pub(crate) const NODE: &[&str] = &[
     "adit-deny",
     "adit-names",
@@ -40,6 +40,7 @@ pub(crate) const NODE: &[&str] = &[
     "adit-functions",
     "adit-api",
     "adit-rpc",
+    "adit-holderd",
     "adit",
 ];
 /// The tests of the real programs.

@@ -14,6 +14,11 @@ const NEVER: &[(&str, &[&str], &str)] = &[
         &["libp2p", "hyper", "rustls", "adit-net", "adit-node", "adit-store"],
         "the enclave opens no network socket",
     ),
+    (
+        "adit-holderd",
+        &["libp2p", "wasmtime", "adit-net", "adit-node", "adit-store"],
+        "a holder has no network of its own, no blocks and no guests",
+    ),
     ("adit-seal", &["tokio", "adit-node", "adit-net", "libp2p"], "sealing does no I/O"),
 ];
 

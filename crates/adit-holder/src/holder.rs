@@ -7,6 +7,7 @@ use crate::wire::{Distrust, Packet};
 use adit_model::{AccountId, AccountSecret, SignerId};
 use adit_release::{Chain, Head, Id, Use};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -91,7 +92,8 @@ pub enum HolderError {
 }
 
 /// A holder's word that it keeps a slot for an invocation for a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reservation {
     /// The object's grant.
     pub grant: Id,

@@ -9,23 +9,34 @@
 //! it on. So a log that witnesses keep is as good as the holder's own, and two entries that follow the same one prove
 //! that a holder lied.
 //!
-//! This crate opens no socket, looks at no clock, and does not decide who may have a share: policies and evidence are
-//! judged before [`Input::Reserve`] and [`Input::Commit`]. It never opens a share.
+//! Above that stands the [`Desk`], which answers those who want a key: it hands out nonces, [`weigh`]s a wish by itself
+//! (every signature, the evidence, the owner's policy), and only then asks the holder for a slot. It opens its share
+//! when the slot is given, and seals it to the enclave's key for that one job.
 //!
-//! Start reading at `holder.rs`; `wire.rs` has the bytes that holders send each other, `keep.rs` those on the disk.
+//! This crate opens no socket and looks at no clock.
+//!
+//! Start reading at `holder.rs` for the log and `wish.rs` for who is given anything; `protocol.rs` has what is said to a
+//! holder, `wire.rs` the bytes that holders send each other, `keep.rs` those on the disk.
 
+mod desk;
 mod grants;
 mod group;
 mod holder;
 mod keep;
 mod marks;
+mod nonces;
+pub mod protocol;
 mod wire;
+mod wish;
 
+pub use desk::{Answer, Ask, Desk, Owners, Standing, Ticket, Turn};
 pub use grants::PolicyHeads;
 pub use group::Object;
 pub use holder::{Effect, Holder, HolderError, Input, MOST_PACKET_BYTES, Refusal, Reservation, Words};
 pub use keep::KeepError;
 pub use marks::Mark;
+pub use nonces::Nonces;
 pub use wire::Distrust;
+pub use wish::{Good, Grounds, Objection, manifest_cid, weigh};
 
 pub use adit_release::{Chain, Entry, Head, Id, Terms, Use};

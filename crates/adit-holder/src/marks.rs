@@ -2,12 +2,13 @@
 
 use adit_model::{AccountId, AccountSecret, SignerId};
 use adit_release::{Chain, Entry, Id, Promise};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// A holder's signature: `r ‖ s ‖ v`, secp256k1, over a digest under a tag of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub [u8; 65]);
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark(#[serde(with = "serde_bytes")] pub [u8; 65]);
 
 impl std::fmt::Debug for Mark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

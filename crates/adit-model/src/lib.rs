@@ -6,7 +6,8 @@
 //! computed it, when, and on what evidence. An [`Endorsement`] lets a node's identity vouch for a job key, and
 //! an [`Advertisement`] tells the network what a node offers, and by an [`Alias`] which Kubo it stands beside. A [`KeepOrder`] asks another node for a copy of content.
 //! A [`Grant`] says to whom the key of sealed data is shared out, a [`Policy`] what its owner allows to be done with it, and
-//! a [`PolicyHead`] which policy is in force.
+//! a [`PolicyHead`] which policy is in force. A [`SessionQuote`] binds an enclave's job key to its evidence, and a [`KeyRequest`],
+//! signed by that key, asks holders for the keys of one job.
 //!
 //! Every record is canonical DAG-CBOR with a version, and is named by the CID of its bytes. One record has one
 //! encoding: unknown fields, other encodings and oversized input are refused ([`DecodeError`] says which).
@@ -35,6 +36,7 @@ mod outcome;
 mod policy;
 mod receipt;
 mod rules;
+mod session;
 mod sign;
 mod signed;
 mod task;
@@ -51,7 +53,7 @@ pub use invocation::{Acceptance, Invocation, Nonce};
 pub use keep::KeepOrder;
 pub use names::{
     AcceptanceCid, AdvertisementCid, EndorsementCid, EnvelopeCid, GrantCid, InvocationCid, KeepOrderCid,
-    NameError, OutcomeCid, PolicyCid, PolicyHeadCid, ReceiptCid, TaskCid,
+    KeyRequestCid, NameError, OutcomeCid, PolicyCid, PolicyHeadCid, ReceiptCid, SessionQuoteCid, TaskCid,
 };
 pub use outcome::{ErrorKind, Fault, Outcome, OutcomeResult};
 pub use policy::{
@@ -59,6 +61,7 @@ pub use policy::{
 };
 pub use receipt::{Endorsement, Evidence, EvidenceKind, Receipt};
 pub use rules::{Invalid, limits};
+pub use session::{GrantUse, KeyRequest, QuoteNonce, SessionQuote, report_data};
 pub use sign::{AccountSecret, JobSecret, NodeSecret, SignatureError, SignerId};
 pub use signed::{Signable, Signed, Verified};
 pub use task::{Abi, Input, Limits, Profile, Task, check_guest_path};

@@ -131,6 +131,14 @@ record_name! {
     PolicyHeadCid
 }
 record_name! {
+    /// Names a [`SessionQuote`](crate::SessionQuote).
+    SessionQuoteCid
+}
+record_name! {
+    /// Names a signed [`KeyRequest`](crate::KeyRequest).
+    KeyRequestCid
+}
+record_name! {
     /// Names an [`Outcome`](crate::Outcome).
     OutcomeCid
 }

@@ -52,6 +52,14 @@ pub mod limits {
     pub const RECIPIENTS: usize = 32;
     /// Manifests of reference values.
     pub const REFERENCES: usize = 32;
+    /// Nonces of a session quote: twice as many as one grant has holders.
+    pub const QUOTE_NONCES: usize = 64;
+    /// Bytes of a session quote's evidence. A TPM's log of events is the longest part that occurs.
+    pub const EVIDENCE_BYTES: usize = 768 << 10;
+    /// Sealed objects of one task: its code, standard input and all inputs.
+    pub const SEALED: usize = INPUTS + 2;
+    /// Grants of which one key request wants the keys.
+    pub const KEY_GRANTS: usize = RECEIPT_LINKS;
     /// Seconds that an alias may hold.
     pub const ALIAS_SECONDS: u64 = 24 * 3600;
 }
@@ -87,6 +95,8 @@ pub enum Invalid {
     Grant { why: &'static str },
     #[error("the policy {why}")]
     Policy { why: &'static str },
+    #[error("the session quote {why}")]
+    Quote { why: &'static str },
     #[error("the envelope's links are not those of its receipt")]
     Links,
 }

@@ -21,6 +21,13 @@ fn every_record_reads_back_as_itself() {
     assert_eq!(Signed::<Policy>::decode(s.policy.block()).unwrap(), *s.policy);
     assert_eq!(Signed::<PolicyHead>::decode(s.head.block()).unwrap(), *s.head);
     assert_eq!(Signed::<PolicyHead>::decode(s.revoked.block()).unwrap(), *s.revoked);
+    assert_eq!(SessionQuote::decode(&s.quote.encode()).unwrap(), s.quote);
+    assert_eq!(SessionQuote::decode(&s.quote_per_job.encode()).unwrap(), s.quote_per_job);
+    assert_eq!(Signed::<KeyRequest>::decode(s.request.block()).unwrap(), *s.request);
+    let json = serde_json::to_string(&s.quote_per_job).unwrap();
+    assert_eq!(serde_json::from_str::<SessionQuote>(&json).unwrap(), s.quote_per_job);
+    let json = serde_json::to_string(s.request.body()).unwrap();
+    assert_eq!(&serde_json::from_str::<KeyRequest>(&json).unwrap(), s.request.body());
     let json = serde_json::to_string(s.policy.body()).unwrap();
     assert_eq!(&serde_json::from_str::<Policy>(&json).unwrap(), s.policy.body());
     let json = serde_json::to_string(s.beside.body()).unwrap();
@@ -79,6 +86,7 @@ fn no_changed_byte_of_a_signed_record_still_verifies() {
     check::<Policy>(s.policy.block());
     check::<PolicyHead>(s.head.block());
     check::<PolicyHead>(s.revoked.block());
+    check::<KeyRequest>(s.request.block());
 }
 
 #[test]

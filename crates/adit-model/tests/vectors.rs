@@ -29,6 +29,15 @@ fn signed<T: Signable + serde::Serialize>(record: &Signed<T>, signer: &str) -> V
     })
 }
 
+fn quote(record: &SessionQuote) -> Value {
+    json!({
+        "record": record,
+        "report_data": hex::encode(record.report_data()),
+        "block": hex::encode(record.encode()),
+        "cid": record.cid().to_string(),
+    })
+}
+
 #[test]
 fn positive_vectors_are_current() {
     let s = Samples::new();
@@ -76,6 +85,9 @@ fn positive_vectors_are_current() {
             "policy": signed(&s.policy, "owner"),
             "policy-head": signed(&s.head, "owner"),
             "policy-head-revoked": signed(&s.revoked, "owner"),
+            "session-quote": quote(&s.quote),
+            "session-quote-per-job": quote(&s.quote_per_job),
+            "key-request": signed(&s.request, "job"),
             "alias-signed-bytes": {
                 "note": "what the Kubo's signature in the record above covers: its own prefix, then the statement",
                 "signer": "kubo",

@@ -14,7 +14,8 @@ impl std::fmt::Debug for Id {
 }
 
 /// One use of a sealed object: a slot, for an invocation, under a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Use {
     /// The policy that allows it.
     pub policy: Id,
@@ -193,6 +194,19 @@ impl Chain {
         Self { ids: vec![Id(hash.finalize().into())], entries: Vec::new() }
     }
 
+    /// A log that somebody showed, from its beginning; `None` if an entry does not name the one before it. Whether its holder
+    /// signed them is not looked at here.
+    pub fn of(grant: &Id, holder: u8, entries: &[Entry]) -> Option<Self> {
+        let mut chain = Self::new(grant, holder);
+        for entry in entries {
+            if entry.before != chain.tip() {
+                return None;
+            }
+            chain.push(entry.clone());
+        }
+        Some(chain)
+    }
+
     /// All entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -298,6 +312,20 @@ mod tests {
         *bytes.last_chunk_mut::<5>().unwrap() = [1, 0, 0, 0, 0];
         assert_eq!(Entry::from_bytes(&bytes), None, "a policy where there is none");
         assert_eq!(Entry::from_bytes(&[&[0; 44][..], &[4]].concat()), None, "an unknown kind");
+    }
+
+    #[test]
+    fn a_log_that_is_shown_has_no_gap() {
+        let grant = Id([9; 32]);
+        let mut chain = Chain::new(&grant, 1);
+        for entry in entries() {
+            chain.push(Entry { before: chain.tip(), ..entry });
+        }
+        assert_eq!(Chain::of(&grant, 1, chain.entries()).as_ref(), Some(&chain));
+        assert_eq!(Chain::of(&grant, 2, chain.entries()), None, "another holder's");
+        assert_eq!(Chain::of(&grant, 1, &chain.entries()[1..]), None, "without its beginning");
+        let without_one = [&chain.entries()[..2], &chain.entries()[3..]].concat();
+        assert_eq!(Chain::of(&grant, 1, &without_one), None);
     }
 
     /// Other implementations must agree on this.

@@ -31,6 +31,27 @@ impl DevEvidence {
             .finalize()
             .into()
     }
+
+    /// As it travels: time, measurement, report data, signature.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.time.to_be_bytes()[..], &self.measurement, &self.report_data, &self.signature].concat()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// Any other number of bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reason> {
+        let parts = || {
+            let (time, rest) = bytes.split_first_chunk()?;
+            let (measurement, rest) = rest.split_first_chunk()?;
+            let (report_data, rest) = rest.split_first_chunk()?;
+            let signature = rest.try_into().ok()?;
+            let time = u64::from_be_bytes(*time);
+            Some(Self { measurement: *measurement, report_data: *report_data, time, signature })
+        };
+        parts().ok_or(Reason::Malformed("the evidence"))
+    }
 }
 
 pub(crate) fn appraise(
@@ -109,6 +130,18 @@ mod tests {
         assert_eq!(names(&appraised(evidence(&root), &policy)), ["stale"]);
         policy.devnet = None;
         assert_eq!(names(&appraised(evidence(&root), &policy)), ["no-devnet"]);
+    }
+
+    #[test]
+    fn it_reads_back_from_its_bytes_and_from_no_others() {
+        let evidence = evidence(&SigningKey::from_bytes(&[7; 32]));
+        let bytes = evidence.to_bytes();
+        assert_eq!(Evidence::of_kind(Kind::Dev, &bytes), Ok(Evidence::Dev(evidence)));
+        for len in 0..bytes.len() {
+            assert!(DevEvidence::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        assert!(DevEvidence::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+        assert_eq!(Evidence::of_kind(Kind::None, &[]), Err(Reason::UnknownEvidence));
     }
 
     #[test]

@@ -48,6 +48,26 @@ impl Evidence {
         }
     }
 
+    /// Reads evidence that is said to be of a kind: the maker's own bytes, a TPM's as JSON, a devnet's as
+    /// [`DevEvidence::to_bytes`].
+    ///
+    /// # Errors
+    /// Too large or malformed; `none` has no bytes.
+    pub fn of_kind(kind: Kind, bytes: &[u8]) -> Result<Self, Reason> {
+        if bytes.len() > MAX_EVIDENCE {
+            return Err(Reason::TooLarge("the evidence"));
+        }
+        Ok(match kind {
+            Kind::None => return Err(Reason::UnknownEvidence),
+            Kind::Dev => Evidence::Dev(DevEvidence::from_bytes(bytes)?),
+            Kind::SevSnp => Evidence::SevSnp { report: bytes.to_vec() },
+            Kind::Tdx => Evidence::Tdx { quote: bytes.to_vec() },
+            Kind::Sgx => Evidence::Sgx { quote: bytes.to_vec() },
+            Kind::Nitro => Evidence::Nitro { document: bytes.to_vec() },
+            Kind::Tpm2 => Evidence::Tpm2(TpmEvidence::from_json(bytes)?.into()),
+        })
+    }
+
     /// Tells the kind of raw evidence from its first bytes.
     ///
     /// # Errors

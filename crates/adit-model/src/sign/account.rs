@@ -154,6 +154,23 @@ impl SignerId for AccountId {
     }
 }
 
+impl SignerId for JobKey {
+    type Secret = JobSecret;
+    type Signature = [u8; 64];
+
+    fn of(secret: &JobSecret) -> Self {
+        secret.key
+    }
+
+    fn sign(secret: &JobSecret, digest: &[u8; 32]) -> [u8; 64] {
+        JobSecret::sign(secret, digest)
+    }
+
+    fn check(&self, digest: &[u8; 32], signature: &[u8; 64]) -> Result<(), SignatureError> {
+        JobKey::check(self, digest, signature)
+    }
+}
+
 impl fmt::Debug for AccountSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AccountSecret(of {})", self.account)

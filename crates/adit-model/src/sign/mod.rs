@@ -43,14 +43,14 @@ pub(crate) fn digest(tag: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(tag.as_bytes()).chain_update([0]).chain_update(body).finalize().into()
 }
 
-/// Somebody whose signature can be checked from the identifier alone: an account or a node.
+/// Somebody whose signature can be checked from the identifier alone: an account, a node or an enclave's job key.
 ///
 /// Sealed: the two schemes of version 1 are the only ones.
 #[allow(private_bounds, reason = "the bound on the signature's encoding is what seals the trait")]
 pub trait SignerId: Copy + Eq + std::fmt::Display {
     /// The key that signs for this identifier.
     type Secret;
-    /// Its signature: 65 bytes (`r ‖ s ‖ v`, v 27 or 28) for accounts, 64 for nodes.
+    /// Its signature: 65 bytes (`r ‖ s ‖ v`, v 27 or 28) for accounts, 64 for nodes and job keys (`r ‖ s`).
     type Signature: Value + Copy + Eq + std::fmt::Debug + AsRef<[u8]> + TryFrom<Vec<u8>>;
 
     /// Whose key this is.

@@ -29,6 +29,10 @@ pub(crate) struct Samples {
     pub(crate) head: Verified<PolicyHead>,
     /// Nothing is allowed any more.
     pub(crate) revoked: Verified<PolicyHead>,
+    pub(crate) quote: SessionQuote,
+    /// For one request only.
+    pub(crate) quote_per_job: SessionQuote,
+    pub(crate) request: Verified<KeyRequest>,
 }
 
 pub(crate) const RUNTIME: &str = "wasmtime-48/schedule-1";
@@ -234,6 +238,28 @@ impl Samples {
         };
         let revoked = PolicyHead { number: 2, policy: None, uses: 0, ..head.clone() };
         let (head, revoked) = (Signed::sign(head, &owner).unwrap(), Signed::sign(revoked, &owner).unwrap());
+        let request = KeyRequest {
+            session: job.key(),
+            invocation: sealed.cid(),
+            task: task.cid(),
+            key: SealKey([0x67; 32]),
+            sealed: vec![raw(b"data")],
+            grants: vec![GrantUse { grant: grant.cid(), policy: policy.cid(), head: 1, slot: 2 }],
+        };
+        let request = Signed::sign(request, &job).unwrap();
+        let quote = SessionQuote {
+            key: job.key(),
+            nonces: (1..=5).map(|n| QuoteNonce([n; 32])).collect(),
+            request: None,
+            kind: EvidenceKind::SevSnp,
+            evidence: Bytes::from_static(b"not a report, but as opaque as one here"),
+        };
+        let quote_per_job = SessionQuote {
+            request: Some(request.cid()),
+            nonces: vec![QuoteNonce([6; 32])],
+            kind: EvidenceKind::Tpm2,
+            ..quote.clone()
+        };
         Self {
             requester,
             operator,
@@ -254,6 +280,9 @@ impl Samples {
             policy,
             head,
             revoked,
+            quote,
+            quote_per_job,
+            request,
         }
     }
 }
