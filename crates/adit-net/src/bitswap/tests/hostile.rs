@@ -152,7 +152,9 @@ async fn a_message_that_drips_is_cut_off_and_its_wants_go_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_wants_is_answered_in_bounded_memory_and_others_are_served() {
     let all = blocks(64, 1 << 20, 5);
-    let (server, client, mut hostile) = scene(&all, Config::default()).await;
+    // However fast it may ask.
+    let config = Config { wants_per_second: 1 << 20, ..Config::default() };
+    let (server, client, mut hostile) = scene(&all, config).await;
     client.add(&all).await;
     let _ = server;
     // It wants everything many times over and reads nothing.
